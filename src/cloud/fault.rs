@@ -1,0 +1,313 @@
+//! AWS errors, sorted once.
+//!
+//! Everything above this module speaks [`Fault`]: what happened in words that decide what to do next,
+//! never an SDK type. The SDK's own retries are off (see `docs/design/0002-our-own-retries.md`): a create
+//! whose answer was lost must not be sent again before somebody has looked whether it worked.
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use serde::{Deserialize, Serialize};
+
+/// Why a call to AWS did not give what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Fault {
+    /// Not now: something it depends on is not there yet, or something still depends on it.
+    #[error("{call}: not yet ({code}): {message}")]
+    Later { call: String, code: String, message: String },
+    /// Too many calls; this one was not carried out.
+    #[error("{call}: throttled ({code})")]
+    Throttled { call: String, code: String },
+    /// No answer, or a server error: the call may or may not have been carried out.
+    #[error("{call}: no usable answer: {message}")]
+    Unknown { call: String, message: String },
+    /// The caller lacks a permission.
+    #[error("{call}: access denied: {message}")]
+    Denied { call: String, message: String },
+    /// An account limit stands in the way.
+    #[error("{call}: quota reached ({code}): {message}")]
+    Quota { call: String, code: String, message: String },
+    /// AWS has no machine of this type in this zone at the moment.
+    #[error("{call}: no capacity ({code}): {message}")]
+    Capacity { call: String, code: String, message: String },
+    /// The name is taken: by an earlier attempt of ours, or by somebody else.
+    #[error("{call}: exists already ({code}): {message}")]
+    Exists { call: String, code: String, message: String },
+    /// It is not there.
+    #[error("{call}: not found ({code}): {message}")]
+    Gone { call: String, code: String, message: String },
+    /// AWS understood and said no; asking again will not help.
+    #[error("{call}: refused ({code}): {message}")]
+    Rejected { call: String, code: String, message: String },
+    /// Made, but it will never become usable.
+    #[error("{call}: ended in a broken state: {message}")]
+    Broken { call: String, message: String },
+    /// Cannot go on without a person: what they must do is in the message (DNS records by hand, for example).
+    #[error("{message}")]
+    Parked { message: String },
+    /// A defect of gantry itself.
+    #[error("unexpected: {message}")]
+    Internal { message: String },
+}
+
+impl Fault {
+    /// A defect of gantry's own, with what was found.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::Internal { message: message.into() }
+    }
+
+    /// The API call that met the fault, as IAM writes it: `ec2:CreateVpc`.
+    pub fn call(&self) -> &str {
+        match self {
+            Self::Later { call, .. }
+            | Self::Throttled { call, .. }
+            | Self::Unknown { call, .. }
+            | Self::Denied { call, .. }
+            | Self::Quota { call, .. }
+            | Self::Capacity { call, .. }
+            | Self::Exists { call, .. }
+            | Self::Gone { call, .. }
+            | Self::Rejected { call, .. }
+            | Self::Broken { call, .. } => call,
+            Self::Parked { .. } | Self::Internal { .. } => "",
+        }
+    }
+
+    /// Whether the thing asked about is not there.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone { .. })
+    }
+
+    /// Whether the name is taken.
+    pub fn is_exists(&self) -> bool {
+        matches!(self, Self::Exists { .. })
+    }
+
+    /// The error code AWS gave, where it gave one.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Later { code, .. }
+            | Self::Throttled { code, .. }
+            | Self::Quota { code, .. }
+            | Self::Capacity { code, .. }
+            | Self::Exists { code, .. }
+            | Self::Gone { code, .. }
+            | Self::Rejected { code, .. } => code,
+            _ => "",
+        }
+    }
+
+    /// What the person should do next; empty when there is nothing better than the message itself.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Denied { call, .. } => format!(
+                "ask for the permission `{call}`; `gantry policy` prints everything install needs. Then run the same command again: it continues where it stopped."
+            ),
+            Self::Quota { call, code, .. } => match quota_of(code) {
+                Some((quota, name)) => format!(
+                    "ask AWS to raise the quota {quota} ({name}) in Service Quotas, or free some; then run the same command again."
+                ),
+                None => format!(
+                    "ask AWS to raise the limit that {call} met ({code}) in Service Quotas; then run the same command again."
+                ),
+            },
+            Self::Capacity { .. } => {
+                "AWS has none of this instance type free in this zone: run again later, or set another type under [nodes.ROLE] in the site file.".into()
+            }
+            Self::Throttled { .. } | Self::Unknown { .. } => {
+                "AWS or the network did not answer in time; run the same command again: it continues where it stopped.".into()
+            }
+            Self::Later { .. } => {
+                "something it waits for did not become ready in time; run the same command again to go on waiting.".into()
+            }
+            Self::Exists { .. } => {
+                "a resource of that name exists and does not carry this site's tags: rename the site, or remove or re-tag that resource.".into()
+            }
+            Self::Broken { .. } => {
+                "look at it in the AWS console for the reason; `gantry install` replaces it once it is deleted.".into()
+            }
+            Self::Gone { .. } | Self::Rejected { .. } | Self::Parked { .. } | Self::Internal { .. } => String::new(),
+        }
+    }
+}
+
+/// Service Quotas' code and name for a limit error; codes as listed in the Service Quotas console.
+pub fn quota_of(code: &str) -> Option<(&'static str, &'static str)> {
+    Some(match code {
+        "AddressLimitExceeded" => ("L-0263D0A3", "EC2-VPC Elastic IPs"),
+        "VpcLimitExceeded" => ("L-F678F1CE", "VPCs per Region"),
+        "NatGatewayLimitExceeded" => ("L-FE5A380F", "NAT gateways per Availability Zone"),
+        "InternetGatewayLimitExceeded" => ("L-A4707A72", "Internet gateways per Region"),
+        "SubnetLimitExceeded" => ("L-407747CB", "Subnets per VPC"),
+        "SecurityGroupLimitExceeded" => ("L-E79EC296", "VPC security groups per Region"),
+        "RulesPerSecurityGroupLimitExceeded" => ("L-0EA8095F", "Inbound or outbound rules per security group"),
+        "VcpuLimitExceeded" => ("L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances"),
+        "InstanceQuotaExceeded" | "InstanceQuotaExceededFault" => ("L-7B6409FD", "DB instances"),
+        "StorageQuotaExceeded" => ("L-7ADDB58A", "Total storage for all DB instances"),
+        "NodeQuotaForCustomerExceeded" | "NodeQuotaForCustomerExceededFault" => ("L-8C334AD1", "Nodes per Region"),
+        "TooManyLoadBalancers" => ("L-69A177A2", "Network Load Balancers per Region"),
+        "TooManyTargetGroups" => ("L-B22855CB", "Target Groups per Region"),
+        "TooManyBuckets" => ("L-DC2B2D3D", "General purpose buckets"),
+        "MaxSpotInstanceCountExceeded" => ("L-34B43A08", "All Standard Spot Instance Requests"),
+        "VolumeLimitExceeded" => ("L-7A658B76", "Storage for General Purpose SSD (gp3) volumes, in TiB"),
+        _ => return None,
+    })
+}
+
+/// Sorts an SDK error. `call` is the IAM action, `ec2:CreateVpc`.
+pub fn sort<E>(call: &str, error: SdkError<E, HttpResponse>) -> Fault
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let call = call.to_owned();
+    match &error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            let code = service.err().code().unwrap_or_default().to_owned();
+            let message = service.err().message().unwrap_or_default().to_owned();
+            by_code(call, status, code, message)
+        }
+        SdkError::ResponseError(response) => {
+            let status = response.raw().status().as_u16();
+            Fault::Unknown { call, message: format!("an answer that could not be read (HTTP {status})") }
+        }
+        SdkError::ConstructionFailure(_) => Fault::Internal {
+            message: format!("{call}: {}", aws_smithy_types::error::display::DisplayErrorContext(&error)),
+        },
+        _ => Fault::Unknown {
+            message: format!("{}", aws_smithy_types::error::display::DisplayErrorContext(&error)),
+            call,
+        },
+    }
+}
+
+fn by_code(call: String, status: u16, code: String, message: String) -> Fault {
+    let c = code.as_str();
+    if matches!(
+        c,
+        "RequestLimitExceeded"
+            | "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "TooManyRequestsException"
+            | "TooManyRequests"
+            | "PriorRequestNotComplete"
+            | "RequestThrottled"
+            | "SlowDown"
+            | "LimitExceededException.Throttled"
+    ) {
+        return Fault::Throttled { call, code };
+    }
+    if matches!(
+        c,
+        "AccessDenied"
+            | "AccessDeniedException"
+            | "UnauthorizedOperation"
+            | "Client.UnauthorizedOperation"
+            | "AuthFailure"
+            | "NotAuthorized"
+            | "AuthorizationError"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "SignatureDoesNotMatch"
+    ) || status == 403 && c.is_empty()
+    {
+        return Fault::Denied { call, message };
+    }
+    if c == "InsufficientInstanceCapacity"
+        || c == "InsufficientDBInstanceCapacity"
+        || c.starts_with("InsufficientCacheClusterCapacity")
+    {
+        return Fault::Capacity { call, code, message };
+    }
+    if quota_of(c).is_some()
+        || c.contains("LimitExceeded")
+        || c.contains("QuotaExceeded")
+        || c.contains("QuotaForCustomerExceeded")
+        || c.starts_with("TooMany")
+    {
+        return Fault::Quota { call, code, message };
+    }
+    if is_later(c, &message) {
+        return Fault::Later { call, code, message };
+    }
+    if is_exists(c) {
+        return Fault::Exists { call, code, message };
+    }
+    if is_gone(c) || status == 404 {
+        return Fault::Gone { call, code, message };
+    }
+    if status >= 500 {
+        return Fault::Unknown { call, message: format!("{code} (HTTP {status}) {message}").trim().to_owned() };
+    }
+    Fault::Rejected { call, code, message }
+}
+
+/// Refusals that pass by themselves: dependencies still there, or not there yet.
+fn is_later(code: &str, message: &str) -> bool {
+    matches!(
+        code,
+        "DependencyViolation"
+            | "IncorrectState"
+            | "IncorrectInstanceState"
+            | "InvalidDBInstanceState"
+            | "InvalidDBInstanceStateFault"
+            | "InvalidDBSubnetGroupStateFault"
+            | "InvalidDBParameterGroupState"
+            | "InvalidReplicationGroupState"
+            | "InvalidReplicationGroupStateFault"
+            | "InvalidCacheParameterGroupState"
+            | "CacheSubnetGroupInUse"
+            | "CacheParameterGroupInUse"
+            | "ResourceInUse"
+            | "ResourceInUseException"
+            | "DeleteConflict"
+            | "VolumeInUse"
+            | "InvalidIPAddress.InUse"
+            | "InvalidAddress.InUse"
+            | "Resource.AlreadyAssociated"
+            | "ResourceInUseFault"
+            | "ScalingActivityInProgress"
+            | "UnsupportedCertificate"
+            | "CertificateNotFound.NotYet"
+            | "OperationAborted"
+            | "BucketNotEmpty"
+            | "InvalidVpcState"
+            | "ConcurrentModification"
+            | "MalformedPolicyDocument"
+            | "MalformedPolicy"
+            | "KMSInvalidStateException"
+    ) || code.ends_with(".InUse")
+        || (code == "InvalidParameterValue" && message.contains("IAM Instance Profile"))
+        || (code == "ValidationError" && message.contains("IAM Instance Profile"))
+        || (code == "ValidationError" && message.contains("AutoScalingGroup by this name already exists and is being deleted"))
+}
+
+fn is_exists(code: &str) -> bool {
+    code.ends_with("AlreadyExists")
+        || code.ends_with("AlreadyExistsFault")
+        || code.ends_with("AlreadyExistsException")
+        || code.ends_with(".Duplicate")
+        || code.starts_with("Duplicate")
+        || matches!(
+            code,
+            "EntityAlreadyExists"
+                | "ResourceExistsException"
+                | "ResourceAlreadyExistsException"
+                | "BucketAlreadyOwnedByYou"
+                | "BucketAlreadyExists"
+                | "RouteAlreadyExists"
+                | "InvalidLaunchTemplateName.AlreadyExistsException"
+                | "AlreadyExistsException"
+                | "InvalidPermission.Duplicate"
+        )
+}
+
+fn is_gone(code: &str) -> bool {
+    code.contains("NotFound")
+        || code.starts_with("NoSuch")
+        || code == "NatGatewayNotFound"
+        || code == "InvalidLaunchTemplateId.VersionNotFound"
+}
