@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::address::{Address, Kind, NotAnAddress, Ref};
-pub use self::context::{ApplyCx, CloudCx, Known, Listing, Outputs, PlanCx};
+pub use self::context::{ApplyCx, CloudCx, Listing, Outputs, PlanCx, Scope};
 pub use self::diff::{Change, Diff, FieldChange, How, KNOWN_LATER};
 pub use self::erased::{AnyFound, AnyResource, KindInfo};
 pub use self::tags::{ADDRESS_TAG, ROLE_TAG, SITE_TAG, Tags};
@@ -62,6 +62,20 @@ pub enum Readiness<T> {
     Pending(Cow<'static, str>),
     /// Never; AWS's own word for what went wrong.
     Broken(Cow<'static, str>),
+    /// AWS does not know it: not visible yet when it was just made, gone when it was just deleted.
+    Absent,
+}
+
+impl<T> Readiness<T> {
+    /// The same state with the output changed.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Readiness<U> {
+        match self {
+            Self::Ready(t) => Readiness::Ready(f(t)),
+            Self::Pending(why) => Readiness::Pending(why),
+            Self::Broken(why) => Readiness::Broken(why),
+            Self::Absent => Readiness::Absent,
+        }
+    }
 }
 
 /// One thing of ours seen in a survey.
@@ -105,7 +119,8 @@ pub trait Resource: Debug + Clone + Serialize + Send + Sync + 'static {
     /// Everything of this kind that belongs to the site: one paged listing, whatever the size of the site.
     fn survey(cx: &CloudCx) -> impl Future<Output = Result<Vec<Found<Self>>, Fault>> + Send;
 
-    /// How far these are, in the same order, with one listing for all of them. Not visible yet is `Pending`.
+    /// How far these are, in the same order, with one listing by id for all of them.
+    /// What AWS does not know is [`Readiness::Absent`], never an error.
     fn poll(
         ids: &[Self::Id],
         cx: &CloudCx,
@@ -127,8 +142,7 @@ pub trait Resource: Debug + Clone + Serialize + Send + Sync + 'static {
     /// Starts its removal. Gone already is fine. [`Fault::Later`] while something still depends on it.
     fn delete(id: &Self::Id, cx: &CloudCx) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Whether it is really gone, for kinds whose removal takes time. The default asks `poll`-like by survey
-    /// in `apply`; kinds that vanish with the answer of `delete` keep `false`.
+    /// Whether removal goes on after `delete` answered; then `poll` is asked until it says `Absent`.
     const DELETE_TAKES_TIME: bool = false;
 }
 

@@ -1,0 +1,3 @@
+use crate::resource::KindInfo;
+
+pub const KINDS: &[KindInfo] = &[];

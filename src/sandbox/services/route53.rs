@@ -1,0 +1,12 @@
+use crate::sandbox::call::{Call, Outcome, Refusal};
+use crate::sandbox::world::World;
+
+pub const ACTIONS: &[&str] = &[];
+
+pub fn handle(_world: &mut World, call: &Call) -> Outcome {
+    Err(Refusal::unknown_action(call))
+}
+
+pub fn route(_call: &mut Call) {}
+
+pub fn seed(_world: &mut World) {}
