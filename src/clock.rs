@@ -14,13 +14,21 @@ pub enum Clock {
     /// The machine's clock.
     System,
     /// A clock that starts at `base` and runs `speed` times as fast as the real one.
-    Played { base: Timestamp, start: Instant, speed: u32 },
+    Played {
+        base: Timestamp,
+        start: Instant,
+        speed: u32,
+    },
 }
 
 impl Clock {
     /// A clock that starts now-ish at `base` and runs `speed` times real time.
     pub fn played(base: Timestamp, speed: u32) -> Self {
-        Self::Played { base, start: Instant::now(), speed: speed.max(1) }
+        Self::Played {
+            base,
+            start: Instant::now(),
+            speed: speed.max(1),
+        }
     }
 
     /// The present moment, in the clock's own time.
@@ -49,6 +57,9 @@ impl Clock {
 
     /// Time since `then`, never negative.
     pub fn since(&self, then: Timestamp) -> Duration {
-        self.now().duration_since(then).try_into().unwrap_or(Duration::ZERO)
+        self.now()
+            .duration_since(then)
+            .try_into()
+            .unwrap_or(Duration::ZERO)
     }
 }

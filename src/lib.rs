@@ -15,3 +15,4 @@ pub mod kinds;
 pub mod resource;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod secret;

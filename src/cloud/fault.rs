@@ -14,7 +14,11 @@ use serde::{Deserialize, Serialize};
 pub enum Fault {
     /// Not now: something it depends on is not there yet, or something still depends on it.
     #[error("{call}: not yet ({code}): {message}")]
-    Later { call: String, code: String, message: String },
+    Later {
+        call: String,
+        code: String,
+        message: String,
+    },
     /// Too many calls; this one was not carried out.
     #[error("{call}: throttled ({code})")]
     Throttled { call: String, code: String },
@@ -26,19 +30,39 @@ pub enum Fault {
     Denied { call: String, message: String },
     /// An account limit stands in the way.
     #[error("{call}: quota reached ({code}): {message}")]
-    Quota { call: String, code: String, message: String },
+    Quota {
+        call: String,
+        code: String,
+        message: String,
+    },
     /// AWS has no machine of this type in this zone at the moment.
     #[error("{call}: no capacity ({code}): {message}")]
-    Capacity { call: String, code: String, message: String },
+    Capacity {
+        call: String,
+        code: String,
+        message: String,
+    },
     /// The name is taken: by an earlier attempt of ours, or by somebody else.
     #[error("{call}: exists already ({code}): {message}")]
-    Exists { call: String, code: String, message: String },
+    Exists {
+        call: String,
+        code: String,
+        message: String,
+    },
     /// It is not there.
     #[error("{call}: not found ({code}): {message}")]
-    Gone { call: String, code: String, message: String },
+    Gone {
+        call: String,
+        code: String,
+        message: String,
+    },
     /// AWS understood and said no; asking again will not help.
     #[error("{call}: refused ({code}): {message}")]
-    Rejected { call: String, code: String, message: String },
+    Rejected {
+        call: String,
+        code: String,
+        message: String,
+    },
     /// Made, but it will never become usable.
     #[error("{call}: ended in a broken state: {message}")]
     Broken { call: String, message: String },
@@ -53,7 +77,9 @@ pub enum Fault {
 impl Fault {
     /// A defect of gantry's own, with what was found.
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::Internal { message: message.into() }
+        Self::Internal {
+            message: message.into(),
+        }
     }
 
     /// The API call that met the fault, as IAM writes it: `ec2:CreateVpc`.
@@ -140,16 +166,26 @@ pub fn quota_of(code: &str) -> Option<(&'static str, &'static str)> {
         "InternetGatewayLimitExceeded" => ("L-A4707A72", "Internet gateways per Region"),
         "SubnetLimitExceeded" => ("L-407747CB", "Subnets per VPC"),
         "SecurityGroupLimitExceeded" => ("L-E79EC296", "VPC security groups per Region"),
-        "RulesPerSecurityGroupLimitExceeded" => ("L-0EA8095F", "Inbound or outbound rules per security group"),
-        "VcpuLimitExceeded" => ("L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances"),
+        "RulesPerSecurityGroupLimitExceeded" => {
+            ("L-0EA8095F", "Inbound or outbound rules per security group")
+        }
+        "VcpuLimitExceeded" => (
+            "L-1216C47A",
+            "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
+        ),
         "InstanceQuotaExceeded" | "InstanceQuotaExceededFault" => ("L-7B6409FD", "DB instances"),
         "StorageQuotaExceeded" => ("L-7ADDB58A", "Total storage for all DB instances"),
-        "NodeQuotaForCustomerExceeded" | "NodeQuotaForCustomerExceededFault" => ("L-8C334AD1", "Nodes per Region"),
+        "NodeQuotaForCustomerExceeded" | "NodeQuotaForCustomerExceededFault" => {
+            ("L-8C334AD1", "Nodes per Region")
+        }
         "TooManyLoadBalancers" => ("L-69A177A2", "Network Load Balancers per Region"),
         "TooManyTargetGroups" => ("L-B22855CB", "Target Groups per Region"),
         "TooManyBuckets" => ("L-DC2B2D3D", "General purpose buckets"),
         "MaxSpotInstanceCountExceeded" => ("L-34B43A08", "All Standard Spot Instance Requests"),
-        "VolumeLimitExceeded" => ("L-7A658B76", "Storage for General Purpose SSD (gp3) volumes, in TiB"),
+        "VolumeLimitExceeded" => (
+            "L-7A658B76",
+            "Storage for General Purpose SSD (gp3) volumes, in TiB",
+        ),
         _ => return None,
     })
 }
@@ -169,13 +205,22 @@ where
         }
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
-            Fault::Unknown { call, message: format!("an answer that could not be read (HTTP {status})") }
+            Fault::Unknown {
+                call,
+                message: format!("an answer that could not be read (HTTP {status})"),
+            }
         }
         SdkError::ConstructionFailure(_) => Fault::Internal {
-            message: format!("{call}: {}", aws_smithy_types::error::display::DisplayErrorContext(&error)),
+            message: format!(
+                "{call}: {}",
+                aws_smithy_types::error::display::DisplayErrorContext(&error)
+            ),
         },
         _ => Fault::Unknown {
-            message: format!("{}", aws_smithy_types::error::display::DisplayErrorContext(&error)),
+            message: format!(
+                "{}",
+                aws_smithy_types::error::display::DisplayErrorContext(&error)
+            ),
             call,
         },
     }
@@ -220,7 +265,11 @@ fn by_code(call: String, status: u16, code: String, message: String) -> Fault {
         || c == "InsufficientDBInstanceCapacity"
         || c.starts_with("InsufficientCacheClusterCapacity")
     {
-        return Fault::Capacity { call, code, message };
+        return Fault::Capacity {
+            call,
+            code,
+            message,
+        };
     }
     if quota_of(c).is_some()
         || c.contains("LimitExceeded")
@@ -228,21 +277,46 @@ fn by_code(call: String, status: u16, code: String, message: String) -> Fault {
         || c.contains("QuotaForCustomerExceeded")
         || c.starts_with("TooMany")
     {
-        return Fault::Quota { call, code, message };
+        return Fault::Quota {
+            call,
+            code,
+            message,
+        };
     }
     if is_later(c, &message) {
-        return Fault::Later { call, code, message };
+        return Fault::Later {
+            call,
+            code,
+            message,
+        };
     }
     if is_exists(c) {
-        return Fault::Exists { call, code, message };
+        return Fault::Exists {
+            call,
+            code,
+            message,
+        };
     }
     if is_gone(c) || status == 404 {
-        return Fault::Gone { call, code, message };
+        return Fault::Gone {
+            call,
+            code,
+            message,
+        };
     }
     if status >= 500 {
-        return Fault::Unknown { call, message: format!("{code} (HTTP {status}) {message}").trim().to_owned() };
+        return Fault::Unknown {
+            call,
+            message: format!("{code} (HTTP {status}) {message}")
+                .trim()
+                .to_owned(),
+        };
     }
-    Fault::Rejected { call, code, message }
+    Fault::Rejected {
+        call,
+        code,
+        message,
+    }
 }
 
 /// Refusals that pass by themselves: dependencies still there, or not there yet.
@@ -282,7 +356,9 @@ fn is_later(code: &str, message: &str) -> bool {
     ) || code.ends_with(".InUse")
         || (code == "InvalidParameterValue" && message.contains("IAM Instance Profile"))
         || (code == "ValidationError" && message.contains("IAM Instance Profile"))
-        || (code == "ValidationError" && message.contains("AutoScalingGroup by this name already exists and is being deleted"))
+        || (code == "ValidationError"
+            && message
+                .contains("AutoScalingGroup by this name already exists and is being deleted"))
 }
 
 fn is_exists(code: &str) -> bool {

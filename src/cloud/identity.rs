@@ -15,7 +15,12 @@ impl Identity {
     /// Asks STS. The first call of every run.
     pub async fn of_caller(aws: &Aws) -> Result<Self, Fault> {
         const CALL: &str = "sts:GetCallerIdentity";
-        let answer = aws.sts.get_caller_identity().send().await.map_err(|e| sort(CALL, e))?;
+        let answer = aws
+            .sts
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|e| sort(CALL, e))?;
         Ok(Self {
             account: answer.account().unwrap_or_default().to_owned(),
             arn: answer.arn().unwrap_or_default().to_owned(),

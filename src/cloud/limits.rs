@@ -49,14 +49,21 @@ impl Limits {
     fn take(&self, service: &str, now: Timestamp) -> Duration {
         let (burst, rate) = allowance(service);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.entry(service.to_owned()).or_insert(Bucket { tokens: burst, at: None });
+        let bucket = buckets.entry(service.to_owned()).or_insert(Bucket {
+            tokens: burst,
+            at: None,
+        });
         if let Some(at) = bucket.at {
             let passed = now.duration_since(at).as_secs_f64().max(0.0);
             bucket.tokens = (bucket.tokens + passed * rate).min(burst);
         }
         bucket.at = Some(now);
         bucket.tokens -= 1.0;
-        if bucket.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-bucket.tokens / rate) }
+        if bucket.tokens >= 0.0 {
+            Duration::ZERO
+        } else {
+            Duration::from_secs_f64(-bucket.tokens / rate)
+        }
     }
 }
 

@@ -41,7 +41,9 @@ impl Aws {
     /// Clients over one configuration.
     pub fn new(config: &SdkConfig) -> Self {
         // A custom endpoint is one host for everything: buckets go into the path, not into the host name.
-        let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(config.endpoint_url().is_some()).build();
+        let s3 = aws_sdk_s3::config::Builder::from(config)
+            .force_path_style(config.endpoint_url().is_some())
+            .build();
         Self {
             acm: aws_sdk_acm::Client::new(config),
             autoscaling: aws_sdk_autoscaling::Client::new(config),

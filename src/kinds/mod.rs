@@ -16,3 +16,19 @@ pub mod route53;
 pub mod s3;
 pub mod secretsmanager;
 pub mod sns;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether AWS refuses to delete the thing until somebody says so twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protection {
+    On,
+    Off,
+}
+
+impl Protection {
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}

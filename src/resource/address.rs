@@ -29,7 +29,11 @@ impl Kind {
 
     /// The noun for people: `ec2/nat_gateway` is a "nat gateway".
     pub fn noun(&self) -> String {
-        self.0.split('/').nth(1).unwrap_or(&self.0).replace('_', " ")
+        self.0
+            .split('/')
+            .nth(1)
+            .unwrap_or(&self.0)
+            .replace('_', " ")
     }
 }
 
@@ -49,7 +53,10 @@ pub struct Address {
 
 impl Address {
     pub fn new(kind: Kind, name: impl Into<String>) -> Self {
-        Self { kind, name: name.into() }
+        Self {
+            kind,
+            name: name.into(),
+        }
     }
 
     pub fn kind(&self) -> &Kind {
@@ -84,9 +91,10 @@ impl TryFrom<String> for Address {
 
     fn try_from(text: String) -> Result<Self, NotAnAddress> {
         match text.split_once(':') {
-            Some((kind, name)) if kind.contains('/') && !name.is_empty() => {
-                Ok(Self { kind: Kind(Cow::Owned(kind.to_owned())), name: name.to_owned() })
-            }
+            Some((kind, name)) if kind.contains('/') && !name.is_empty() => Ok(Self {
+                kind: Kind(Cow::Owned(kind.to_owned())),
+                name: name.to_owned(),
+            }),
             _ => Err(NotAnAddress(text)),
         }
     }
@@ -113,7 +121,10 @@ pub struct Ref<R> {
 
 impl<R> Ref<R> {
     pub(crate) fn to(address: Address) -> Self {
-        Self { address, of: PhantomData }
+        Self {
+            address,
+            of: PhantomData,
+        }
     }
 
     pub fn address(&self) -> &Address {

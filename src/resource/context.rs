@@ -55,6 +55,7 @@ struct Inner {
     limits: Limits,
     notice: Option<RetryNotice>,
     known: BTreeMap<String, Address>,
+    final_snapshot: Option<String>,
     listing: OnceCell<Listing>,
 }
 
@@ -77,14 +78,55 @@ impl CloudCx {
         notice: Option<RetryNotice>,
         known: BTreeMap<String, Address>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { aws, scope, clock, limits, notice, known, listing: OnceCell::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                aws,
+                scope,
+                clock,
+                limits,
+                notice,
+                known,
+                final_snapshot: None,
+                listing: OnceCell::new(),
+            }),
+        }
     }
 
     /// The same context with an empty memory of listings: the start of a new survey.
     #[must_use]
     pub fn fresh(&self, known: BTreeMap<String, Address>) -> Self {
         let i = &self.inner;
-        Self::new(i.aws.clone(), i.scope.clone(), i.clock, i.limits.clone(), i.notice.clone(), known)
+        Self::new(
+            i.aws.clone(),
+            i.scope.clone(),
+            i.clock,
+            i.limits.clone(),
+            i.notice.clone(),
+            known,
+        )
+    }
+
+    /// The same context in which deleting a database takes a final snapshot named `<identifier>-<suffix>`.
+    #[must_use]
+    pub fn with_final_snapshot(&self, suffix: Option<String>) -> Self {
+        let i = &self.inner;
+        Self {
+            inner: Arc::new(Inner {
+                aws: i.aws.clone(),
+                scope: i.scope.clone(),
+                clock: i.clock,
+                limits: i.limits.clone(),
+                notice: i.notice.clone(),
+                known: i.known.clone(),
+                final_snapshot: suffix,
+                listing: OnceCell::new(),
+            }),
+        }
+    }
+
+    /// The suffix of the final snapshot a database deletion takes; none means no snapshot.
+    pub fn final_snapshot(&self) -> Option<&str> {
+        self.inner.final_snapshot.as_deref()
     }
 
     pub fn aws(&self) -> &Aws {
@@ -106,7 +148,10 @@ impl CloudCx {
 
     /// The EC2 filter that keeps a listing to this site.
     pub fn site_filter(&self) -> aws_sdk_ec2::types::Filter {
-        aws_sdk_ec2::types::Filter::builder().name(format!("tag:{SITE_TAG}")).values(self.site()).build()
+        aws_sdk_ec2::types::Filter::builder()
+            .name(format!("tag:{SITE_TAG}"))
+            .values(self.site())
+            .build()
     }
 
     /// Tags by ARN of everything of this site, fetched once per survey.
@@ -135,7 +180,11 @@ impl CloudCx {
                 let by_arn = found
                     .into_iter()
                     .filter_map(|m| {
-                        let tags = m.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect();
+                        let tags = m
+                            .tags()
+                            .iter()
+                            .map(|t| (t.key().to_owned(), t.value().to_owned()))
+                            .collect();
                         Some((m.resource_arn()?.to_owned(), tags))
                     })
                     .collect();
@@ -149,12 +198,23 @@ impl CloudCx {
         if let Some(tags) = self.listing().await?.by_arn.get(arn) {
             return Ok(tags.address());
         }
-        Ok(self.inner.known.get(arn).or_else(|| self.inner.known.get(id)).cloned())
+        Ok(self
+            .inner
+            .known
+            .get(arn)
+            .or_else(|| self.inner.known.get(id))
+            .cloned())
     }
 
     /// The tags of the thing with this ARN as the listing shows them; empty when it is not listed.
     pub async fn tags_by_arn(&self, arn: &str) -> Result<Tags, Fault> {
-        Ok(self.listing().await?.by_arn.get(arn).cloned().unwrap_or_default())
+        Ok(self
+            .listing()
+            .await?
+            .by_arn
+            .get(arn)
+            .cloned()
+            .unwrap_or_default())
     }
 
     /// A call that changes nothing: retried after throttles and after lost answers.
@@ -226,7 +286,9 @@ impl CloudCx {
 
 /// Half fixed, half random: 0.5 to 1 s, then doubling up to 20 s.
 fn backoff(attempt: u32) -> Duration {
-    let full = Duration::from_secs(1).saturating_mul(1 << (attempt - 1).min(5)).min(Duration::from_secs(20));
+    let full = Duration::from_secs(1)
+        .saturating_mul(1 << (attempt - 1).min(5))
+        .min(Duration::from_secs(20));
     let mut byte = [128u8];
     // Without randomness the pause is merely less spread out.
     let _ = getrandom::fill(&mut byte);
@@ -264,7 +326,11 @@ impl PlanCx<'_> {
 
     /// A value taken from another resource's output, for `Diff::field`: the value, or "known later",
     /// which differs from whatever is there.
-    pub fn want<R: Resource, T: serde::Serialize>(&self, to: &Ref<R>, pick: impl FnOnce(R::Output) -> T) -> Value {
+    pub fn want<R: Resource, T: serde::Serialize>(
+        &self,
+        to: &Ref<R>,
+        pick: impl FnOnce(R::Output) -> T,
+    ) -> Value {
         match self.known(to) {
             Some(output) => serde_json::to_value(pick(output)).unwrap_or(Value::Null),
             None => Value::String(super::KNOWN_LATER.to_owned()),
@@ -289,9 +355,13 @@ pub struct ApplyCx<'a> {
 impl ApplyCx<'_> {
     /// The output of a resource this one points at. The engine runs a step only after those are ready.
     pub fn get<R: Resource>(&self, to: &Ref<R>) -> Result<R::Output, Fault> {
-        self.outputs
-            .of(to)
-            .ok_or_else(|| Fault::internal(format!("{} needs {}, which is not ready", self.address, to.address())))
+        self.outputs.of(to).ok_or_else(|| {
+            Fault::internal(format!(
+                "{} needs {}, which is not ready",
+                self.address,
+                to.address()
+            ))
+        })
     }
 
     /// The tags this resource carries.

@@ -52,7 +52,12 @@ impl Diff {
         let want = serde_json::to_value(want).unwrap_or(Value::Null);
         let have = serde_json::to_value(have).unwrap_or(Value::Null);
         if want != have {
-            self.fields.push(FieldChange { field: name.to_owned(), have, want, how });
+            self.fields.push(FieldChange {
+                field: name.to_owned(),
+                have,
+                want,
+                how,
+            });
         }
         self
     }

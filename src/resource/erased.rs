@@ -10,7 +10,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Address, ApplyCx, Bears, Change, CloudCx, Created, Diff, Kind, PlanCx, Readiness, Replay, Resource};
+use super::{
+    Address, ApplyCx, Bears, Change, CloudCx, ConfigureWhen, Created, Diff, Kind, PlanCx,
+    Readiness, Replay, Resource,
+};
 use crate::cloud::Fault;
 
 /// [`super::Found`] with its values as JSON.
@@ -29,7 +32,10 @@ pub trait AnyResource: Debug + Send + Sync {
     /// The spec as JSON; what a plan's fingerprint is made of. Holds no secret.
     fn spec(&self) -> Value;
     fn diff(&self, live: &Value, cx: &PlanCx<'_>) -> Result<Diff, Fault>;
-    fn create<'a>(&'a self, cx: &'a ApplyCx<'a>) -> BoxFuture<'a, Result<(Value, Option<Value>), Fault>>;
+    fn create<'a>(
+        &'a self,
+        cx: &'a ApplyCx<'a>,
+    ) -> BoxFuture<'a, Result<(Value, Option<Value>), Fault>>;
     fn configure<'a>(
         &'a self,
         id: &'a Value,
@@ -39,7 +45,8 @@ pub trait AnyResource: Debug + Send + Sync {
 }
 
 type Survey = for<'a> fn(&'a CloudCx) -> BoxFuture<'a, Result<Vec<AnyFound>, Fault>>;
-type Poll = for<'a> fn(&'a [Value], &'a CloudCx) -> BoxFuture<'a, Result<Vec<Readiness<Value>>, Fault>>;
+type Poll =
+    for<'a> fn(&'a [Value], &'a CloudCx) -> BoxFuture<'a, Result<Vec<Readiness<Value>>, Fault>>;
 type Delete = for<'a> fn(&'a Value, &'a CloudCx) -> BoxFuture<'a, Result<(), Fault>>;
 
 /// What the engine knows about a kind: one line of the registry.
@@ -48,6 +55,7 @@ pub struct KindInfo {
     pub replay: Replay,
     pub bears: Bears,
     pub configures: bool,
+    pub configure: ConfigureWhen,
     pub actions: &'static [&'static str],
     pub usual: Duration,
     pub delete_takes_time: bool,
@@ -70,6 +78,7 @@ impl KindInfo {
             replay: R::REPLAY,
             bears: R::BEARS,
             configures: R::CONFIGURES,
+            configure: R::CONFIGURE,
             actions: R::ACTIONS,
             usual: Duration::from_secs(R::USUAL_SECONDS),
             delete_takes_time: R::DELETE_TAKES_TIME,
@@ -97,10 +106,20 @@ fn survey<R: Resource>(cx: &CloudCx) -> BoxFuture<'_, Result<Vec<AnyFound>, Faul
     })
 }
 
-fn poll<'a, R: Resource>(ids: &'a [Value], cx: &'a CloudCx) -> BoxFuture<'a, Result<Vec<Readiness<Value>>, Fault>> {
+fn poll<'a, R: Resource>(
+    ids: &'a [Value],
+    cx: &'a CloudCx,
+) -> BoxFuture<'a, Result<Vec<Readiness<Value>>, Fault>> {
     Box::pin(async move {
-        let ids = ids.iter().map(from_json::<R::Id>).collect::<Result<Vec<_>, _>>()?;
-        R::poll(&ids, cx).await?.into_iter().map(readiness_json).collect()
+        let ids = ids
+            .iter()
+            .map(from_json::<R::Id>)
+            .collect::<Result<Vec<_>, _>>()?;
+        R::poll(&ids, cx)
+            .await?
+            .into_iter()
+            .map(readiness_json)
+            .collect()
     })
 }
 
@@ -131,7 +150,10 @@ impl<R: Resource + Registered> AnyResource for R {
         Ok(Resource::diff(self, &from_json(live)?, cx))
     }
 
-    fn create<'a>(&'a self, cx: &'a ApplyCx<'a>) -> BoxFuture<'a, Result<(Value, Option<Value>), Fault>> {
+    fn create<'a>(
+        &'a self,
+        cx: &'a ApplyCx<'a>,
+    ) -> BoxFuture<'a, Result<(Value, Option<Value>), Fault>> {
         Box::pin(async move {
             Ok(match Resource::create(self, cx).await? {
                 Created::Done(id, output) => (to_json(&id)?, Some(to_json(&output)?)),
@@ -160,11 +182,16 @@ impl<R: Resource> Registered for R {
 }
 
 fn to_json<T: Serialize>(value: &T) -> Result<Value, Fault> {
-    serde_json::to_value(value).map_err(|e| Fault::internal(format!("a value that cannot be written down: {e}")))
+    serde_json::to_value(value)
+        .map_err(|e| Fault::internal(format!("a value that cannot be written down: {e}")))
 }
 
 fn from_json<T: DeserializeOwned>(value: &Value) -> Result<T, Fault> {
-    T::deserialize(value).map_err(|e| Fault::internal(format!("a remembered value that cannot be read: {e}: {value}")))
+    T::deserialize(value).map_err(|e| {
+        Fault::internal(format!(
+            "a remembered value that cannot be read: {e}: {value}"
+        ))
+    })
 }
 
 fn readiness_json<T: Serialize>(readiness: Readiness<T>) -> Result<Readiness<Value>, Fault> {

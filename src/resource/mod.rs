@@ -45,6 +45,15 @@ pub enum Bears {
     Data,
 }
 
+/// When `configure` may run after `create`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigureWhen {
+    /// Right after `create` answered.
+    AtOnce,
+    /// After the first poll that says ready.
+    WhenReady,
+}
+
 /// What `create` gives back.
 #[derive(Debug, Clone)]
 pub enum Created<R: Resource> {
@@ -98,6 +107,8 @@ pub trait Resource: Debug + Clone + Serialize + Send + Sync + 'static {
     const BEARS: Bears = Bears::Nothing;
     /// Whether `configure` has work to do after `create` (settings that the creating call cannot carry).
     const CONFIGURES: bool = false;
+    /// When that work may start.
+    const CONFIGURE: ConfigureWhen = ConfigureWhen::AtOnce;
     /// The IAM actions that the methods below use; `gantry policy` prints them.
     const ACTIONS: &'static [&'static str];
     /// How long AWS usually takes until it is ready, for estimates; seconds. From public logs, see `docs/`.
@@ -127,7 +138,8 @@ pub trait Resource: Debug + Clone + Serialize + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Readiness<Self::Output>>, Fault>> + Send;
 
     /// Makes it, tagged. [`Fault::Exists`] when the name is taken.
-    fn create(&self, cx: &ApplyCx<'_>) -> impl Future<Output = Result<Created<Self>, Fault>> + Send;
+    fn create(&self, cx: &ApplyCx<'_>)
+    -> impl Future<Output = Result<Created<Self>, Fault>> + Send;
 
     /// Sets what `create` cannot, and what an update asks for. Idempotent.
     fn configure(

@@ -33,12 +33,18 @@ pub struct Http {
 impl Http {
     /// A query parameter.
     pub fn query(&self, key: &str) -> Option<&str> {
-        self.query.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.query
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
     }
 
     /// A header, by its lower-case name.
     pub fn header(&self, key: &str) -> Option<&str> {
-        self.headers.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
     }
 }
 
@@ -48,7 +54,11 @@ pub enum Answer {
     /// Fields of the answer; the codec of the protocol writes them.
     Fields(Value),
     /// A whole HTTP answer, for S3 objects and the like.
-    Http { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
+    Http {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    },
 }
 
 impl From<Value> for Answer {
@@ -67,7 +77,11 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into() }
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+        }
     }
 
     /// HTTP 400 with a code: most of AWS's refusals.
@@ -77,7 +91,11 @@ impl Refusal {
 
     /// An action the engine does not know: says so, and names it.
     pub fn unknown_action(call: &Call) -> Self {
-        Self::new(501, "NotImplemented", format!("the sandbox does not know {}:{}", call.service, call.action))
+        Self::new(
+            501,
+            "NotImplemented",
+            format!("the sandbox does not know {}:{}", call.service, call.action),
+        )
     }
 }
 
@@ -93,8 +111,15 @@ impl Call {
     /// A text parameter that must be there.
     pub fn need(&self, path: &str) -> Result<&str, Refusal> {
         self.opt(path).ok_or_else(|| {
-            let code = if self.service == "ec2" { "MissingParameter" } else { "ValidationError" };
-            Refusal::bad(code, format!("The request must contain the parameter {path}"))
+            let code = if self.service == "ec2" {
+                "MissingParameter"
+            } else {
+                "ValidationError"
+            };
+            Refusal::bad(
+                code,
+                format!("The request must contain the parameter {path}"),
+            )
         })
     }
 
@@ -123,7 +148,10 @@ impl Call {
 
     /// A list parameter; empty when absent.
     pub fn list(&self, path: &str) -> &[Value] {
-        self.at(path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+        self.at(path)
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
     }
 
     /// A list of texts.
@@ -152,7 +180,9 @@ impl Call {
     /// Remembers what a client token made.
     pub fn remember(&self, world: &mut World, token: &str, id: &str) {
         world.dirty = true;
-        world.tokens.insert(self.token_key(token), (self.hash(), id.to_owned()));
+        world
+            .tokens
+            .insert(self.token_key(token), (self.hash(), id.to_owned()));
     }
 
     fn token_key(&self, token: &str) -> String {
@@ -178,9 +208,19 @@ pub fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 pub fn pairs(list: &[Value]) -> std::collections::BTreeMap<String, String> {
     list.iter()
         .filter_map(|t| {
-            let key = t.get("Key").or_else(|| t.get("key")).or_else(|| t.get("TagKey"))?.as_str()?;
-            let value = t.get("Value").or_else(|| t.get("value")).or_else(|| t.get("TagValue"));
-            Some((key.to_owned(), value.and_then(Value::as_str).unwrap_or_default().to_owned()))
+            let key = t
+                .get("Key")
+                .or_else(|| t.get("key"))
+                .or_else(|| t.get("TagKey"))?
+                .as_str()?;
+            let value = t
+                .get("Value")
+                .or_else(|| t.get("value"))
+                .or_else(|| t.get("TagValue"));
+            Some((
+                key.to_owned(),
+                value.and_then(Value::as_str).unwrap_or_default().to_owned(),
+            ))
         })
         .collect()
 }

@@ -44,17 +44,24 @@ const WRAPPERS: &[&str] = &[
 
 /// Objects whose keys are all numbers become arrays; list wrappers go away.
 fn lists(value: Value) -> Value {
-    let Value::Object(map) = value else { return value };
+    let Value::Object(map) = value else {
+        return value;
+    };
     let numbered = !map.is_empty() && map.keys().all(|k| k.parse::<usize>().is_ok());
     if numbered {
-        let mut items: Vec<(usize, Value)> =
-            map.into_iter().map(|(k, v)| (k.parse().unwrap_or_default(), lists(v))).collect();
+        let mut items: Vec<(usize, Value)> = map
+            .into_iter()
+            .map(|(k, v)| (k.parse().unwrap_or_default(), lists(v)))
+            .collect();
         items.sort_by_key(|(n, _)| *n);
         return Value::Array(items.into_iter().map(|(_, v)| v).collect());
     }
     let mut map: Map<String, Value> = map.into_iter().map(|(k, v)| (k, lists(v))).collect();
     if map.len() == 1 {
-        let wrapped = map.iter().next().is_some_and(|(k, v)| WRAPPERS.contains(&k.as_str()) && v.is_array());
+        let wrapped = map
+            .iter()
+            .next()
+            .is_some_and(|(k, v)| WRAPPERS.contains(&k.as_str()) && v.is_array());
         if wrapped {
             return map.values_mut().next().map(Value::take).unwrap_or_default();
         }
@@ -67,11 +74,16 @@ pub fn from_xml(body: &[u8]) -> Value {
     let text = String::from_utf8_lossy(body);
     let mut reader = Reader::from_str(&text);
     reader.config_mut().trim_text(true);
-    let mut stack: Vec<(String, Map<String, Value>, String)> = vec![(String::new(), Map::new(), String::new())];
+    let mut stack: Vec<(String, Map<String, Value>, String)> =
+        vec![(String::new(), Map::new(), String::new())];
     loop {
         match reader.read_event() {
             Ok(Event::Start(e)) => {
-                stack.push((String::from_utf8_lossy(e.local_name().as_ref()).into_owned(), Map::new(), String::new()));
+                stack.push((
+                    String::from_utf8_lossy(e.local_name().as_ref()).into_owned(),
+                    Map::new(),
+                    String::new(),
+                ));
             }
             Ok(Event::Empty(e)) => {
                 let name = String::from_utf8_lossy(e.local_name().as_ref()).into_owned();
@@ -98,8 +110,14 @@ pub fn from_xml(body: &[u8]) -> Value {
                 }
             }
             Ok(Event::End(_)) => {
-                let Some((name, map, text)) = stack.pop() else { break };
-                let value = if map.is_empty() { Value::String(text) } else { Value::Object(map) };
+                let Some((name, map, text)) = stack.pop() else {
+                    break;
+                };
+                let value = if map.is_empty() {
+                    Value::String(text)
+                } else {
+                    Value::Object(map)
+                };
                 match stack.last_mut() {
                     Some((_, parent, _)) => add(parent, name, value),
                     None => break,
@@ -109,7 +127,11 @@ pub fn from_xml(body: &[u8]) -> Value {
             Ok(_) => {}
         }
     }
-    let root = stack.into_iter().next().map(|(_, map, _)| map).unwrap_or_default();
+    let root = stack
+        .into_iter()
+        .next()
+        .map(|(_, map, _)| map)
+        .unwrap_or_default();
     root.into_iter().next().map(|(_, v)| v).unwrap_or_default()
 }
 
@@ -139,7 +161,9 @@ pub fn to_xml(root: &str, namespace: Option<&str>, fields: &Value) -> String {
 }
 
 fn children(writer: &mut Writer<Vec<u8>>, fields: &Value) -> std::io::Result<()> {
-    let Value::Object(map) = fields else { return Ok(()) };
+    let Value::Object(map) = fields else {
+        return Ok(());
+    };
     for (name, value) in map {
         match value {
             Value::Null => {}
@@ -175,14 +199,21 @@ fn element(writer: &mut Writer<Vec<u8>>, name: &str, value: &Value) -> std::io::
 pub fn ec2_answer(action: &str, fields: &Value) -> String {
     let mut all = json!({"requestId": "00000000-0000-4000-8000-000000000000"});
     merge(&mut all, fields);
-    to_xml(&format!("{action}Response"), Some("http://ec2.amazonaws.com/doc/2016-11-15/"), &all)
+    to_xml(
+        &format!("{action}Response"),
+        Some("http://ec2.amazonaws.com/doc/2016-11-15/"),
+        &all,
+    )
 }
 
 /// The answer of a query-protocol call.
 pub fn query_answer(action: &str, fields: &Value) -> String {
     let mut all = Map::new();
     all.insert(format!("{action}Result"), fields.clone());
-    all.insert("ResponseMetadata".into(), json!({"RequestId": "00000000-0000-4000-8000-000000000000"}));
+    all.insert(
+        "ResponseMetadata".into(),
+        json!({"RequestId": "00000000-0000-4000-8000-000000000000"}),
+    );
     to_xml(&format!("{action}Response"), None, &Value::Object(all))
 }
 
@@ -200,12 +231,18 @@ pub fn query_refusal(refusal: &Refusal) -> String {
 
 /// S3's form of a refusal.
 pub fn s3_refusal(refusal: &Refusal) -> String {
-    to_xml("Error", None, &json!({"Code": refusal.code, "Message": refusal.message, "RequestId": "0"}))
+    to_xml(
+        "Error",
+        None,
+        &json!({"Code": refusal.code, "Message": refusal.message, "RequestId": "0"}),
+    )
 }
 
 /// CBOR as JSON; timestamps become seconds.
 pub fn from_cbor(body: &[u8]) -> Value {
-    ciborium::from_reader::<ciborium::Value, _>(body).map(cbor_to_json).unwrap_or(Value::Null)
+    ciborium::from_reader::<ciborium::Value, _>(body)
+        .map(cbor_to_json)
+        .unwrap_or(Value::Null)
 }
 
 fn cbor_to_json(value: ciborium::Value) -> Value {
@@ -215,9 +252,14 @@ fn cbor_to_json(value: ciborium::Value) -> Value {
         ciborium::Value::Text(t) => Value::String(t),
         ciborium::Value::Bool(b) => Value::Bool(b),
         ciborium::Value::Tag(_, inner) => cbor_to_json(*inner),
-        ciborium::Value::Array(items) => Value::Array(items.into_iter().map(cbor_to_json).collect()),
+        ciborium::Value::Array(items) => {
+            Value::Array(items.into_iter().map(cbor_to_json).collect())
+        }
         ciborium::Value::Map(pairs) => Value::Object(
-            pairs.into_iter().filter_map(|(k, v)| Some((k.into_text().ok()?, cbor_to_json(v)))).collect(),
+            pairs
+                .into_iter()
+                .filter_map(|(k, v)| Some((k.into_text().ok()?, cbor_to_json(v))))
+                .collect(),
         ),
         _ => Value::Null,
     }
@@ -242,9 +284,14 @@ fn json_to_cbor(value: &Value) -> ciborium::Value {
         Value::String(s) => ciborium::Value::Text(s.clone()),
         Value::Array(items) => ciborium::Value::Array(items.iter().map(json_to_cbor).collect()),
         Value::Object(map) => match map.get("$time") {
-            Some(seconds) => ciborium::Value::Tag(1, Box::new(ciborium::Value::Float(seconds.as_f64().unwrap_or(0.0)))),
+            Some(seconds) => ciborium::Value::Tag(
+                1,
+                Box::new(ciborium::Value::Float(seconds.as_f64().unwrap_or(0.0))),
+            ),
             None => ciborium::Value::Map(
-                map.iter().map(|(k, v)| (ciborium::Value::Text(k.clone()), json_to_cbor(v))).collect(),
+                map.iter()
+                    .map(|(k, v)| (ciborium::Value::Text(k.clone()), json_to_cbor(v)))
+                    .collect(),
             ),
         },
     }
@@ -278,7 +325,8 @@ mod tests {
 
     #[test]
     fn cbor_there_and_back() {
-        let value = json!({"Name": "n", "Threshold": 1.5, "Periods": 3, "Actions": ["a"], "On": true});
+        let value =
+            json!({"Name": "n", "Threshold": 1.5, "Periods": 3, "Actions": ["a"], "On": true});
         assert_eq!(from_cbor(&to_cbor(&value)), value);
     }
 }

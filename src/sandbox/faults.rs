@@ -54,7 +54,10 @@ impl Faults {
     pub(super) fn decide(&mut self, name: &str) -> Fate {
         let number = self.count;
         self.count += 1;
-        let fate = self.rule.as_mut().map_or(Fate::Pass, |rule| rule(name, number));
+        let fate = self
+            .rule
+            .as_mut()
+            .map_or(Fate::Pass, |rule| rule(name, number));
         self.pending = match &fate {
             Fate::Refuse(refusal) => Some(refusal.clone()),
             _ => None,

@@ -17,7 +17,11 @@ use super::services::{self, Protocol};
 use super::{Sandbox, codec};
 
 impl HttpClient for Sandbox {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
@@ -34,13 +38,24 @@ impl Sandbox {
         let (service, region) = scope(request.headers().get("authorization").unwrap_or_default());
         let http = read(request).await?;
         let protocol = services::protocol(&service);
-        let mut call = Call { service, action: String::new(), region, now: 0, p: Value::Null, http };
+        let mut call = Call {
+            service,
+            action: String::new(),
+            region,
+            now: 0,
+            p: Value::Null,
+            http,
+        };
         decode(protocol, &mut call);
         call.now = self.shared.clock.now().as_millisecond();
 
         let name = format!("{}:{}", call.service, call.action);
-        let fate =
-            self.shared.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner).decide(&name);
+        let fate = self
+            .shared
+            .faults
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .decide(&name);
         match fate {
             Fate::KilledBefore => std::future::pending::<()>().await,
             Fate::LostBefore => return Err(broken()),
@@ -77,23 +92,43 @@ fn scope(authorization: &str) -> (String, String) {
 async fn read(request: HttpRequest) -> Result<Http, ConnectorError> {
     let uri = request.uri().to_owned();
     let method = request.method().to_owned();
-    let headers: Vec<(String, String)> =
-        request.headers().iter().map(|(k, v)| (k.to_ascii_lowercase(), v.to_owned())).collect();
+    let headers: Vec<(String, String)> = request
+        .headers()
+        .iter()
+        .map(|(k, v)| (k.to_ascii_lowercase(), v.to_owned()))
+        .collect();
     let raw = request
         .into_body()
         .collect()
         .await
         .map_err(|e| ConnectorError::user(e.to_string().into()))?
         .to_bytes();
-    let chunked = headers.iter().any(|(k, v)| k == "content-encoding" && v.contains("aws-chunked"));
+    let chunked = headers
+        .iter()
+        .any(|(k, v)| k == "content-encoding" && v.contains("aws-chunked"));
     let body = if chunked { unchunk(&raw) } else { raw.to_vec() };
 
     let rest = uri.split_once("://").map_or(uri.as_str(), |(_, r)| r);
-    let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(h, p)| (h, p.to_owned()));
-    let (path, query) = path.split_once('?').map_or((path.clone(), String::new()), |(p, q)| (p.into(), q.into()));
-    let path = percent_encoding::percent_decode_str(&format!("/{path}")).decode_utf8_lossy().into_owned();
-    let query = form_urlencoded::parse(query.as_bytes()).map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
-    Ok(Http { method, host: host.to_owned(), path, query, headers, body })
+    let (host, path) = rest
+        .split_once('/')
+        .map_or((rest, String::new()), |(h, p)| (h, p.to_owned()));
+    let (path, query) = path
+        .split_once('?')
+        .map_or((path.clone(), String::new()), |(p, q)| (p.into(), q.into()));
+    let path = percent_encoding::percent_decode_str(&format!("/{path}"))
+        .decode_utf8_lossy()
+        .into_owned();
+    let query = form_urlencoded::parse(query.as_bytes())
+        .map(|(k, v)| (k.into_owned(), v.into_owned()))
+        .collect();
+    Ok(Http {
+        method,
+        host: host.to_owned(),
+        path,
+        query,
+        headers,
+        body,
+    })
 }
 
 /// Undoes the SDK's `aws-chunked` framing.
@@ -102,8 +137,14 @@ fn unchunk(raw: &[u8]) -> Vec<u8> {
     let mut rest = raw;
     while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
         let head = String::from_utf8_lossy(&rest[..end]);
-        let size = head.split(';').next().and_then(|n| usize::from_str_radix(n.trim(), 16).ok()).unwrap_or(0);
-        let Some(chunk) = rest.get(end + 2..end + 2 + size) else { break };
+        let size = head
+            .split(';')
+            .next()
+            .and_then(|n| usize::from_str_radix(n.trim(), 16).ok())
+            .unwrap_or(0);
+        let Some(chunk) = rest.get(end + 2..end + 2 + size) else {
+            break;
+        };
         if size == 0 {
             break;
         }
@@ -117,7 +158,12 @@ fn decode(protocol: Protocol, call: &mut Call) {
     match protocol {
         Protocol::Ec2 | Protocol::Query => {
             call.p = codec::from_form(&call.http.body);
-            call.action = call.p.get("Action").and_then(Value::as_str).unwrap_or_default().to_owned();
+            call.action = call
+                .p
+                .get("Action")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
         }
         Protocol::Json => {
             call.p = serde_json::from_slice(&call.http.body).unwrap_or(Value::Null);
@@ -126,15 +172,29 @@ fn decode(protocol: Protocol, call: &mut Call) {
         }
         Protocol::Cbor => {
             call.p = codec::from_cbor(&call.http.body);
-            call.action = call.http.path.rsplit('/').next().unwrap_or_default().to_owned();
+            call.action = call
+                .http
+                .path
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
         }
         Protocol::RestXml | Protocol::RestJson => services::route(call),
     }
 }
 
-fn encode(protocol: Protocol, call: &Call, outcome: Outcome) -> Result<HttpResponse, ConnectorError> {
+fn encode(
+    protocol: Protocol,
+    call: &Call,
+    outcome: Outcome,
+) -> Result<HttpResponse, ConnectorError> {
     let (status, kind, body) = match outcome {
-        Ok(Answer::Http { status, headers, body }) => return http(status, &headers, body),
+        Ok(Answer::Http {
+            status,
+            headers,
+            body,
+        }) => return http(status, &headers, body),
         Ok(Answer::Fields(fields)) => {
             let (kind, body) = fields_body(protocol, call, &fields);
             (200, kind, body)
@@ -153,13 +213,25 @@ fn encode(protocol: Protocol, call: &Call, outcome: Outcome) -> Result<HttpRespo
 
 fn fields_body(protocol: Protocol, call: &Call, fields: &Value) -> (&'static str, Vec<u8>) {
     match protocol {
-        Protocol::Ec2 => ("text/xml", codec::ec2_answer(&call.action, fields).into_bytes()),
-        Protocol::Query => ("text/xml", codec::query_answer(&call.action, fields).into_bytes()),
-        Protocol::Json | Protocol::RestJson => ("application/x-amz-json-1.1", fields.to_string().into_bytes()),
+        Protocol::Ec2 => (
+            "text/xml",
+            codec::ec2_answer(&call.action, fields).into_bytes(),
+        ),
+        Protocol::Query => (
+            "text/xml",
+            codec::query_answer(&call.action, fields).into_bytes(),
+        ),
+        Protocol::Json | Protocol::RestJson => (
+            "application/x-amz-json-1.1",
+            fields.to_string().into_bytes(),
+        ),
         Protocol::Cbor => ("application/cbor", codec::to_cbor(fields)),
         // `$root` names the document's root element where it is not the action's.
         Protocol::RestXml => {
-            let root = fields.get("$root").and_then(Value::as_str).map_or(format!("{}Response", call.action), Into::into);
+            let root = fields
+                .get("$root")
+                .and_then(Value::as_str)
+                .map_or(format!("{}Response", call.action), Into::into);
             let mut shown = fields.clone();
             if let Value::Object(map) = &mut shown {
                 map.remove("$root");
@@ -169,24 +241,36 @@ fn fields_body(protocol: Protocol, call: &Call, fields: &Value) -> (&'static str
             } else {
                 "https://route53.amazonaws.com/doc/2013-04-01/"
             };
-            ("application/xml", codec::to_xml(&root, Some(namespace), &shown).into_bytes())
+            (
+                "application/xml",
+                codec::to_xml(&root, Some(namespace), &shown).into_bytes(),
+            )
         }
     }
 }
 
 fn refusal_body(protocol: Protocol, call: &Call, refusal: &Refusal) -> (&'static str, Vec<u8>) {
-    let plain = json!({"__type": refusal.code, "message": refusal.message, "Message": refusal.message});
+    let plain =
+        json!({"__type": refusal.code, "message": refusal.message, "Message": refusal.message});
     match protocol {
         Protocol::Ec2 => ("text/xml", codec::ec2_refusal(refusal).into_bytes()),
         Protocol::Query => ("text/xml", codec::query_refusal(refusal).into_bytes()),
-        Protocol::Json | Protocol::RestJson => ("application/x-amz-json-1.1", plain.to_string().into_bytes()),
+        Protocol::Json | Protocol::RestJson => {
+            ("application/x-amz-json-1.1", plain.to_string().into_bytes())
+        }
         Protocol::Cbor => ("application/cbor", codec::to_cbor(&plain)),
-        Protocol::RestXml if call.service == "s3" => ("application/xml", codec::s3_refusal(refusal).into_bytes()),
+        Protocol::RestXml if call.service == "s3" => {
+            ("application/xml", codec::s3_refusal(refusal).into_bytes())
+        }
         Protocol::RestXml => ("text/xml", codec::query_refusal(refusal).into_bytes()),
     }
 }
 
-fn http(status: u16, headers: &[(String, String)], body: Vec<u8>) -> Result<HttpResponse, ConnectorError> {
+fn http(
+    status: u16,
+    headers: &[(String, String)],
+    body: Vec<u8>,
+) -> Result<HttpResponse, ConnectorError> {
     let status = StatusCode::try_from(status).map_err(|e| ConnectorError::user(e.into()))?;
     let mut response = HttpResponse::new(status, SdkBody::from(body));
     for (key, value) in headers {

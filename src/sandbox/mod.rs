@@ -107,17 +107,31 @@ impl Sandbox {
 
     /// What shall go wrong.
     pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
-        change(&mut self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner));
+        change(
+            &mut self
+                .shared
+                .faults
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     /// Every call so far.
     pub fn log(&self) -> Vec<Logged> {
-        self.shared.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Forgets the calls so far.
     pub fn clear_log(&self) {
-        self.shared.log.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared
+            .log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// SDK configuration whose calls end up here; nothing leaves the machine.
@@ -126,7 +140,9 @@ impl Sandbox {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
             .http_client(self.clone())
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::from_keys("SANDBOX", "sandbox", None)))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::from_keys(
+                "SANDBOX", "sandbox", None,
+            )))
             .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
             .time_source(aws_smithy_async::time::SystemTimeSource::new())
             .retry_config(RetryConfig::disabled())
@@ -138,13 +154,20 @@ impl Sandbox {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, World> {
-        self.shared.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .world
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Carries out one call on the world.
     fn handle(&self, call: &Call) -> Outcome {
         let mut world = self.lock();
-        let guard = self.shared.folder.as_ref().and_then(|f| f.enter(&mut world));
+        let guard = self
+            .shared
+            .folder
+            .as_ref()
+            .and_then(|f| f.enter(&mut world));
         world.tick(call.now);
         world.dirty = false;
         let outcome = match self.fate(call) {
@@ -157,16 +180,28 @@ impl Sandbox {
             }
         }
         drop(guard);
-        self.shared.log.lock().unwrap_or_else(PoisonError::into_inner).push(Logged {
-            call: format!("{}:{}", call.service, call.action),
-            region: call.region.clone(),
-            subject: services::subject(call),
-            refused: outcome.as_ref().err().map(|r| r.code.clone()).unwrap_or_default(),
-        });
+        self.shared
+            .log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Logged {
+                call: format!("{}:{}", call.service, call.action),
+                region: call.region.clone(),
+                subject: services::subject(call),
+                refused: outcome
+                    .as_ref()
+                    .err()
+                    .map(|r| r.code.clone())
+                    .unwrap_or_default(),
+            });
         outcome
     }
 
     fn fate(&self, call: &Call) -> Fate {
-        self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner).refusal(call)
+        self.shared
+            .faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .refusal(call)
     }
 }

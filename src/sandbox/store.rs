@@ -14,9 +14,15 @@ use super::world::World;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("cannot use {path}: {source}")]
-    Io { path: PathBuf, source: std::io::Error },
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{path} is not a sandbox world: {source}")]
-    Format { path: PathBuf, source: serde_json::Error },
+    Format {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
 }
 
 /// A folder that holds one world.
@@ -49,22 +55,31 @@ impl Folder {
 
     /// The world, and the cloud's present time.
     pub(super) fn open(&self, speed: u32) -> Result<(World, Timestamp), StoreError> {
-        fs::create_dir_all(&self.dir).map_err(|source| StoreError::Io { path: self.dir.clone(), source })?;
+        fs::create_dir_all(&self.dir).map_err(|source| StoreError::Io {
+            path: self.dir.clone(),
+            source,
+        })?;
         let now = Timestamp::now();
         let Some(saved) = self.load()? else {
             return Ok((World::new(super::ACCOUNT), now));
         };
         let paused = now.duration_since(saved.real).max(SignedDuration::ZERO);
-        let played = paused.checked_mul(i32::try_from(speed).unwrap_or(1)).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE);
-        Ok((saved.world, saved.cloud.checked_add(played).unwrap_or(saved.cloud)))
+        let played = paused
+            .checked_mul(i32::try_from(speed).unwrap_or(1))
+            .unwrap_or(LONGEST_PAUSE)
+            .min(LONGEST_PAUSE);
+        Ok((
+            saved.world,
+            saved.cloud.checked_add(played).unwrap_or(saved.cloud),
+        ))
     }
 
     fn load(&self) -> Result<Option<Saved>, StoreError> {
         let path = self.path();
         match fs::read(&path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Format { path, source })
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| StoreError::Format { path, source }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(StoreError::Io { path, source }),
         }
@@ -72,7 +87,11 @@ impl Folder {
 
     /// Takes the lock and, if another process changed the world meanwhile, loads its version.
     pub(super) fn enter(&self, world: &mut World) -> Option<Guard> {
-        let file = OpenOptions::new().create(true).append(true).open(self.dir.join("world.lock")).ok()?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("world.lock"))
+            .ok()?;
         flock(&file, FlockOperation::LockExclusive).ok()?;
         if let Ok(Some(saved)) = self.load_if_newer(world) {
             *world = saved.world;
@@ -81,15 +100,28 @@ impl Folder {
     }
 
     fn load_if_newer(&self, world: &World) -> Result<Option<Saved>, StoreError> {
-        let serial = fs::read_to_string(serial_path(&self.dir)).ok().and_then(|s| s.trim().parse::<u64>().ok());
-        if serial.is_none_or(|s| s == world.generation) { Ok(None) } else { self.load() }
+        let serial = fs::read_to_string(serial_path(&self.dir))
+            .ok()
+            .and_then(|s| s.trim().parse::<u64>().ok());
+        if serial.is_none_or(|s| s == world.generation) {
+            Ok(None)
+        } else {
+            self.load()
+        }
     }
 
     /// Writes the world: whole, beside the old one, then in its place.
     pub(super) fn save(&self, world: &mut World, cloud: Timestamp) {
         world.generation += 1;
-        let saved = Saved { format: 1, cloud, real: Timestamp::now(), world: world.clone() };
-        let Ok(text) = serde_json::to_vec(&saved) else { return };
+        let saved = Saved {
+            format: 1,
+            cloud,
+            real: Timestamp::now(),
+            world: world.clone(),
+        };
+        let Ok(text) = serde_json::to_vec(&saved) else {
+            return;
+        };
         let temporary = self.dir.join("world.json.new");
         // A sandbox that cannot write goes on in memory; the next command would see the older world.
         if fs::write(&temporary, text).is_ok() && fs::rename(&temporary, self.path()).is_ok() {

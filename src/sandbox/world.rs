@@ -72,7 +72,10 @@ impl Row {
     pub fn shown(&self) -> Value {
         match &self.v {
             Value::Object(map) => Value::Object(
-                map.iter().filter(|(k, _)| !k.starts_with('_')).map(|(k, v)| (k.clone(), v.clone())).collect(),
+                map.iter()
+                    .filter(|(k, _)| !k.starts_with('_'))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect(),
             ),
             other => other.clone(),
         }
@@ -81,14 +84,20 @@ impl Row {
     /// Plans a change of fields `after` milliseconds from `now`.
     pub fn later(&mut self, now: Millis, after: Millis, fields: Value) {
         if let Value::Object(map) = fields {
-            self.due.push(Due { at: now + after, what: What::Set(map) });
+            self.due.push(Due {
+                at: now + after,
+                what: What::Set(map),
+            });
         }
     }
 
     /// Plans the row's end.
     pub fn vanish(&mut self, now: Millis, after: Millis) {
         self.due.clear();
-        self.due.push(Due { at: now + after, what: What::Remove });
+        self.due.push(Due {
+            at: now + after,
+            what: What::Remove,
+        });
     }
 }
 
@@ -121,7 +130,11 @@ pub struct World {
 impl World {
     /// An empty account.
     pub fn new(account: &str) -> Self {
-        Self { account: account.to_owned(), lag: 1_500, ..Self::default() }
+        Self {
+            account: account.to_owned(),
+            lag: 1_500,
+            ..Self::default()
+        }
     }
 
     /// The rows of one table.
@@ -130,8 +143,14 @@ impl World {
     }
 
     /// The rows a listing by filter shows at `now`.
-    pub fn seen(&self, region: &str, table: &str, now: Millis) -> impl Iterator<Item = (&String, &Row)> {
-        self.rows(region, table).filter(move |(_, r)| r.seen_from <= now)
+    pub fn seen(
+        &self,
+        region: &str,
+        table: &str,
+        now: Millis,
+    ) -> impl Iterator<Item = (&String, &Row)> {
+        self.rows(region, table)
+            .filter(move |(_, r)| r.seen_from <= now)
     }
 
     /// One table, to change. Marks the world as changed.
@@ -151,9 +170,21 @@ impl World {
     }
 
     /// Adds a row; listings by filter show it only after the world's lag.
-    pub fn insert(&mut self, region: &str, table: &str, id: &str, v: Value, now: Millis) -> &mut Row {
+    pub fn insert(
+        &mut self,
+        region: &str,
+        table: &str,
+        id: &str,
+        v: Value,
+        now: Millis,
+    ) -> &mut Row {
         let seen_from = now + self.lag;
-        let row = Row { v, born: now, seen_from, ..Row::default() };
+        let row = Row {
+            v,
+            born: now,
+            seen_from,
+            ..Row::default()
+        };
         let table = self.table(region, table);
         table.insert(id.to_owned(), row);
         table.entry(id.to_owned()).or_default()

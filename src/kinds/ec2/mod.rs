@@ -15,17 +15,25 @@ pub const KINDS: &[KindInfo] = &[KindInfo::of::<Vpc>()];
 
 /// The tag specification that makes a thing carry its tags from its first moment.
 pub(super) fn tagged(resource: ResourceType, tags: &Tags) -> TagSpecification {
-    TagSpecification::builder().resource_type(resource).set_tags(Some(sdk_tags(tags))).build()
+    TagSpecification::builder()
+        .resource_type(resource)
+        .set_tags(Some(sdk_tags(tags)))
+        .build()
 }
 
 /// Tags in EC2's type.
 pub(super) fn sdk_tags(tags: &Tags) -> Vec<Tag> {
-    tags.iter().map(|(k, v)| Tag::builder().key(k).value(v).build()).collect()
+    tags.iter()
+        .map(|(k, v)| Tag::builder().key(k).value(v).build())
+        .collect()
 }
 
 /// EC2's tags as ours.
 pub(super) fn tags_of(tags: &[Tag]) -> Tags {
-    tags.iter().filter_map(|t| Some((t.key()?.to_owned(), t.value()?.to_owned()))).collect::<Tags>().ours()
+    tags.iter()
+        .filter_map(|t| Some((t.key()?.to_owned(), t.value()?.to_owned())))
+        .collect::<Tags>()
+        .ours()
 }
 
 /// The address in a thing's tags; things without one are not ours to touch.
@@ -37,7 +45,12 @@ pub(super) fn address_in(tags: &[Tag]) -> Option<Address> {
 pub(super) async fn retag(id: &str, tags: &Tags, cx: &ApplyCx<'_>) -> Result<(), Fault> {
     cx.cloud
         .put("ec2:CreateTags", || {
-            cx.aws().ec2.create_tags().resources(id).set_tags(Some(sdk_tags(tags))).send()
+            cx.aws()
+                .ec2
+                .create_tags()
+                .resources(id)
+                .set_tags(Some(sdk_tags(tags)))
+                .send()
         })
         .await?;
     Ok(())

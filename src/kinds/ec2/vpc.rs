@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{address_in, remove, retag, tagged, tags_of, text};
 use crate::cloud::Fault;
 use crate::resource::{
-    Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Replay, Resource, Tags,
+    Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Replay,
+    Resource, Tags,
 };
 
 #[derive(Debug, Clone, Serialize)]
@@ -32,8 +33,13 @@ impl Resource for Vpc {
     const KIND: Kind = Kind::new("ec2/vpc");
     const REPLAY: Replay = Replay::TagLookup;
     const CONFIGURES: bool = true;
-    const ACTIONS: &'static [&'static str] =
-        &["ec2:CreateVpc", "ec2:ModifyVpcAttribute", "ec2:DescribeVpcs", "ec2:DeleteVpc", "ec2:CreateTags"];
+    const ACTIONS: &'static [&'static str] = &[
+        "ec2:CreateVpc",
+        "ec2:ModifyVpcAttribute",
+        "ec2:DescribeVpcs",
+        "ec2:DeleteVpc",
+        "ec2:CreateTags",
+    ];
 
     type Id = String;
     type Output = VpcOutput;
@@ -44,7 +50,11 @@ impl Resource for Vpc {
     }
 
     fn diff(&self, live: &VpcLive, cx: &PlanCx<'_>) -> Diff {
-        Diff::new().fixed("cidr", self.cidr, &live.cidr).field("tags", cx.tags(&Tags::new()), &live.tags)
+        Diff::new().fixed("cidr", self.cidr, &live.cidr).field(
+            "tags",
+            cx.tags(&Tags::new()),
+            &live.tags,
+        )
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
@@ -66,13 +76,28 @@ impl Resource for Vpc {
     async fn poll(ids: &[String], cx: &CloudCx) -> Result<Vec<Readiness<VpcOutput>>, Fault> {
         let listed = cx
             .read("ec2:DescribeVpcs", || {
-                let by_id = aws_sdk_ec2::types::Filter::builder().name("vpc-id").set_values(Some(ids.to_vec())).build();
-                cx.aws().ec2.describe_vpcs().filters(by_id).into_paginator().items().send().collect::<Result<Vec<_>, _>>()
+                let by_id = aws_sdk_ec2::types::Filter::builder()
+                    .name("vpc-id")
+                    .set_values(Some(ids.to_vec()))
+                    .build();
+                cx.aws()
+                    .ec2
+                    .describe_vpcs()
+                    .filters(by_id)
+                    .into_paginator()
+                    .items()
+                    .send()
+                    .collect::<Result<Vec<_>, _>>()
             })
             .await?;
         Ok(ids
             .iter()
-            .map(|id| listed.iter().find(|v| v.vpc_id() == Some(id)).map_or(Readiness::Absent, readiness))
+            .map(|id| {
+                listed
+                    .iter()
+                    .find(|v| v.vpc_id() == Some(id))
+                    .map_or(Readiness::Absent, readiness)
+            })
             .collect())
     }
 
@@ -92,7 +117,12 @@ impl Resource for Vpc {
         Ok(Created::Done(id.clone(), VpcOutput { id }))
     }
 
-    async fn configure(&self, id: &String, change: Change<'_>, cx: &ApplyCx<'_>) -> Result<(), Fault> {
+    async fn configure(
+        &self,
+        id: &String,
+        change: Change<'_>,
+        cx: &ApplyCx<'_>,
+    ) -> Result<(), Fault> {
         if let Change::Fields(diff) = change {
             if diff.has("tags") {
                 retag(id, &cx.tags(&Tags::new()), cx).await?;
@@ -103,19 +133,32 @@ impl Resource for Vpc {
         let on = || AttributeBooleanValue::builder().value(true).build();
         cx.cloud
             .put("ec2:ModifyVpcAttribute", || {
-                cx.aws().ec2.modify_vpc_attribute().vpc_id(id).enable_dns_support(on()).send()
+                cx.aws()
+                    .ec2
+                    .modify_vpc_attribute()
+                    .vpc_id(id)
+                    .enable_dns_support(on())
+                    .send()
             })
             .await?;
         cx.cloud
             .put("ec2:ModifyVpcAttribute", || {
-                cx.aws().ec2.modify_vpc_attribute().vpc_id(id).enable_dns_hostnames(on()).send()
+                cx.aws()
+                    .ec2
+                    .modify_vpc_attribute()
+                    .vpc_id(id)
+                    .enable_dns_hostnames(on())
+                    .send()
             })
             .await?;
         Ok(())
     }
 
     async fn delete(id: &String, cx: &CloudCx) -> Result<(), Fault> {
-        remove(cx.put("ec2:DeleteVpc", || cx.aws().ec2.delete_vpc().vpc_id(id).send())).await
+        remove(cx.put("ec2:DeleteVpc", || {
+            cx.aws().ec2.delete_vpc().vpc_id(id).send()
+        }))
+        .await
     }
 }
 
@@ -123,7 +166,10 @@ fn found(vpc: &Live) -> Option<Found<Vpc>> {
     Some(Found {
         address: address_in(vpc.tags())?,
         id: text(vpc.vpc_id()),
-        live: VpcLive { cidr: text(vpc.cidr_block()), tags: tags_of(vpc.tags()) },
+        live: VpcLive {
+            cidr: text(vpc.cidr_block()),
+            tags: tags_of(vpc.tags()),
+        },
         readiness: readiness(vpc),
     })
 }
@@ -131,6 +177,8 @@ fn found(vpc: &Live) -> Option<Found<Vpc>> {
 fn readiness(vpc: &Live) -> Readiness<VpcOutput> {
     match vpc.state().map(aws_sdk_ec2::types::VpcState::as_str) {
         Some("pending") => Readiness::Pending("pending".into()),
-        _ => Readiness::Ready(VpcOutput { id: text(vpc.vpc_id()) }),
+        _ => Readiness::Ready(VpcOutput {
+            id: text(vpc.vpc_id()),
+        }),
     }
 }

@@ -40,7 +40,9 @@ pub enum Protocol {
 pub fn actions() -> Vec<String> {
     let ec2 = ec2::FAMILIES.iter().map(|f| ("ec2", *f));
     let names = SERVICES.iter().copied().chain(ec2);
-    names.flat_map(|(service, actions)| actions.iter().map(move |a| format!("{service}:{a}"))).collect()
+    names
+        .flat_map(|(service, actions)| actions.iter().map(move |a| format!("{service}:{a}")))
+        .collect()
 }
 
 const SERVICES: &[(&str, &[&str])] = &[
@@ -71,7 +73,9 @@ pub fn protocol(service: &str) -> Protocol {
         "monitoring" => Protocol::Cbor,
         "s3" | "route53" => Protocol::RestXml,
         "dlm" => Protocol::RestJson,
-        "acm" | "kms" | "logs" | "secretsmanager" | "ssm" | "servicequotas" | "tagging" => Protocol::Json,
+        "acm" | "kms" | "logs" | "secretsmanager" | "ssm" | "servicequotas" | "tagging" => {
+            Protocol::Json
+        }
         _ => Protocol::Query,
     }
 }
@@ -126,7 +130,14 @@ pub fn subject(call: &Call) -> String {
         let rest = &text[start + 26..];
         return rest.split('"').next().unwrap_or_default().to_owned();
     }
-    for key in ["DBInstanceIdentifier", "ReplicationGroupId", "Name", "RoleName", "GroupId", "VpcId"] {
+    for key in [
+        "DBInstanceIdentifier",
+        "ReplicationGroupId",
+        "Name",
+        "RoleName",
+        "GroupId",
+        "VpcId",
+    ] {
         if let Some(name) = call.p.get(key).and_then(Value::as_str) {
             return name.to_owned();
         }

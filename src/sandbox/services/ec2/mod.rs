@@ -16,15 +16,31 @@ use crate::sandbox::world::{Row, World};
 pub(super) type Handler = fn(&mut World, &Call) -> Outcome;
 
 /// What each family knows.
-pub const FAMILIES: &[&[&str]] =
-    &[network::ACTIONS, security::ACTIONS, compute::ACTIONS, storage::ACTIONS, catalogue::ACTIONS, tags::ACTIONS];
+pub const FAMILIES: &[&[&str]] = &[
+    network::ACTIONS,
+    security::ACTIONS,
+    compute::ACTIONS,
+    storage::ACTIONS,
+    catalogue::ACTIONS,
+    tags::ACTIONS,
+];
 
 pub fn handle(world: &mut World, call: &Call) -> Outcome {
     if call.flag("DryRun") == Some(true) {
-        return Err(Refusal::new(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."));
+        return Err(Refusal::new(
+            412,
+            "DryRunOperation",
+            "Request would have succeeded, but DryRun flag is set.",
+        ));
     }
-    for family in
-        [network::find, security::find, compute::find, storage::find, catalogue::find, tags::find] {
+    for family in [
+        network::find,
+        security::find,
+        compute::find,
+        storage::find,
+        catalogue::find,
+        tags::find,
+    ] {
         if let Some(handler) = family(&call.action) {
             return handler(world, call);
         }
@@ -33,12 +49,20 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
 }
 
 /// The tags a creating call asks for, `TagSpecification.N` of this resource type.
-pub(super) fn tags_asked(call: &Call, resource: &str) -> std::collections::BTreeMap<String, String> {
+pub(super) fn tags_asked(
+    call: &Call,
+    resource: &str,
+) -> std::collections::BTreeMap<String, String> {
     call.list("TagSpecification")
         .iter()
         .filter(|s| s.get("ResourceType").and_then(Value::as_str) == Some(resource))
         .flat_map(|s| {
-            crate::sandbox::call::pairs(s.get("Tag").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default())
+            crate::sandbox::call::pairs(
+                s.get("Tag")
+                    .and_then(Value::as_array)
+                    .map(Vec::as_slice)
+                    .unwrap_or_default(),
+            )
         })
         .collect()
 }
@@ -72,17 +96,34 @@ pub(super) fn describe(
     let ids = call.texts(id_param);
     for id in &ids {
         if world.get(&call.region, table, id).is_none() {
-            return Err(Refusal::bad(missing, format!("The ID '{id}' does not exist")));
+            return Err(Refusal::bad(
+                missing,
+                format!("The ID '{id}' does not exist"),
+            ));
         }
     }
     Ok(world
         .rows(&call.region, table)
-        .filter(|(id, row)| if ids.is_empty() { row.seen_from <= call.now } else { ids.contains(&id.as_str()) })
+        .filter(|(id, row)| {
+            if ids.is_empty() {
+                row.seen_from <= call.now
+            } else {
+                ids.contains(&id.as_str())
+            }
+        })
         .filter(|(id, row)| {
             call.list("Filter").iter().all(|filter| {
-                let name = filter.get("Name").and_then(Value::as_str).unwrap_or_default();
-                let values: Vec<&str> =
-                    filter.get("Value").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+                let name = filter
+                    .get("Name")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                let values: Vec<&str> = filter
+                    .get("Value")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
                 let have = match name.strip_prefix("tag:") {
                     Some(key) => row.tags.get(key).cloned().into_iter().collect(),
                     None if name == "tag-key" => row.tags.keys().cloned().collect(),
@@ -100,15 +141,22 @@ fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, tail)) => {
-            text.starts_with(head) && (tail.is_empty() || text[head.len()..].ends_with(tail.trim_start_matches('*')))
+            text.starts_with(head)
+                && (tail.is_empty() || text[head.len()..].ends_with(tail.trim_start_matches('*')))
         }
     }
 }
 
 /// One page of a listing: `MaxResults` items from `NextToken` on, and the token of the next page.
 pub(super) fn page(call: &Call, items: Vec<Value>, set: &str) -> Value {
-    let from: usize = call.opt("NextToken").and_then(|t| t.parse().ok()).unwrap_or(0);
-    let size = call.int("MaxResults").and_then(|n| usize::try_from(n).ok()).unwrap_or(1_000);
+    let from: usize = call
+        .opt("NextToken")
+        .and_then(|t| t.parse().ok())
+        .unwrap_or(0);
+    let size = call
+        .int("MaxResults")
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or(1_000);
     let total = items.len();
     let items: Vec<Value> = items.into_iter().skip(from).take(size).collect();
     let mut answer = json!({ set: {"item": items} });
@@ -119,7 +167,13 @@ pub(super) fn page(call: &Call, items: Vec<Value>, set: &str) -> Value {
 }
 
 /// The row of this id, or EC2's refusal.
-pub(super) fn need<'w>(world: &'w World, call: &Call, table: &str, id: &str, missing: &str) -> Result<&'w Row, Refusal> {
+pub(super) fn need<'w>(
+    world: &'w World,
+    call: &Call,
+    table: &str,
+    id: &str,
+    missing: &str,
+) -> Result<&'w Row, Refusal> {
     world
         .get(&call.region, table, id)
         .ok_or_else(|| Refusal::bad(missing, format!("The ID '{id}' does not exist")))

@@ -6,7 +6,12 @@ use super::{Handler, describe, need, page, shown, tags_asked, yes};
 use crate::sandbox::call::{Call, Outcome, Refusal};
 use crate::sandbox::world::{Row, World};
 
-pub(super) const ACTIONS: &[&str] = &["CreateVpc", "DescribeVpcs", "DeleteVpc", "ModifyVpcAttribute"];
+pub(super) const ACTIONS: &[&str] = &[
+    "CreateVpc",
+    "DescribeVpcs",
+    "DeleteVpc",
+    "ModifyVpcAttribute",
+];
 
 pub(super) fn find(action: &str) -> Option<Handler> {
     Some(match action {
@@ -22,7 +27,10 @@ fn create_vpc(world: &mut World, call: &Call) -> Outcome {
     let cidr = call.need("CidrBlock")?.to_owned();
     let used = world.rows(&call.region, "ec2/vpc").count() as u64;
     if used >= world.quota("vpcs", 5) {
-        return Err(Refusal::bad("VpcLimitExceeded", "The maximum number of VPCs has been reached."));
+        return Err(Refusal::bad(
+            "VpcLimitExceeded",
+            "The maximum number of VPCs has been reached.",
+        ));
     }
     let id = world.id("vpc");
     let v = json!({"vpcId": id, "cidrBlock": cidr, "state": "available", "isDefault": false, "ownerId": world.account,
@@ -35,7 +43,14 @@ fn create_vpc(world: &mut World, call: &Call) -> Outcome {
 }
 
 fn describe_vpcs(world: &mut World, call: &Call) -> Outcome {
-    let rows = describe(world, call, "ec2/vpc", "VpcId", "InvalidVpcID.NotFound", vpc_field)?;
+    let rows = describe(
+        world,
+        call,
+        "ec2/vpc",
+        "VpcId",
+        "InvalidVpcID.NotFound",
+        vpc_field,
+    )?;
     Ok(page(call, rows.iter().map(|(_, r)| shown(r)).collect(), "vpcSet").into())
 }
 
@@ -50,8 +65,14 @@ fn vpc_field(name: &str, id: &str, row: &Row) -> Vec<String> {
 fn modify_vpc(world: &mut World, call: &Call) -> Outcome {
     let id = call.need("VpcId")?.to_owned();
     need(world, call, "ec2/vpc", &id, "InvalidVpcID.NotFound")?;
-    for (param, field) in [("EnableDnsSupport.Value", "_dnsSupport"), ("EnableDnsHostnames.Value", "_dnsHostnames")] {
-        if let (Some(on), Some(row)) = (call.flag(param), world.get_mut(&call.region, "ec2/vpc", &id)) {
+    for (param, field) in [
+        ("EnableDnsSupport.Value", "_dnsSupport"),
+        ("EnableDnsHostnames.Value", "_dnsHostnames"),
+    ] {
+        if let (Some(on), Some(row)) = (
+            call.flag(param),
+            world.get_mut(&call.region, "ec2/vpc", &id),
+        ) {
             row.set(field, on);
         }
     }
@@ -65,9 +86,15 @@ fn delete_vpc(world: &mut World, call: &Call) -> Outcome {
         .tables
         .iter()
         .filter(|(k, _)| k.starts_with(&format!("{}/", call.region)) && !k.ends_with("ec2/vpc"))
-        .any(|(_, t)| t.values().any(|r| r.text("vpcId") == id && !r.is("_default")));
+        .any(|(_, t)| {
+            t.values()
+                .any(|r| r.text("vpcId") == id && !r.is("_default"))
+        });
     if held {
-        return Err(Refusal::bad("DependencyViolation", format!("The vpc '{id}' has dependencies and cannot be deleted.")));
+        return Err(Refusal::bad(
+            "DependencyViolation",
+            format!("The vpc '{id}' has dependencies and cannot be deleted."),
+        ));
     }
     world.remove(&call.region, "ec2/vpc", &id);
     yes()

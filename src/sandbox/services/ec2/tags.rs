@@ -22,9 +22,15 @@ fn create(world: &mut World, call: &Call) -> Outcome {
 }
 
 fn delete(world: &mut World, call: &Call) -> Outcome {
-    let keys: Vec<String> =
-        call.list("Tag").iter().filter_map(|t| t.get("Key").and_then(Value::as_str)).map(Into::into).collect();
-    each(world, call, |row_tags| row_tags.retain(|k, _| !keys.contains(k)))
+    let keys: Vec<String> = call
+        .list("Tag")
+        .iter()
+        .filter_map(|t| t.get("Key").and_then(Value::as_str))
+        .map(Into::into)
+        .collect();
+    each(world, call, |row_tags| {
+        row_tags.retain(|k, _| !keys.contains(k))
+    })
 }
 
 fn each(
@@ -35,10 +41,19 @@ fn each(
     let prefix = format!("{}/ec2/", call.region);
     world.dirty = true;
     for id in call.texts("ResourceId") {
-        let row = world.tables.iter_mut().filter(|(k, _)| k.starts_with(&prefix)).find_map(|(_, t)| t.get_mut(id));
+        let row = world
+            .tables
+            .iter_mut()
+            .filter(|(k, _)| k.starts_with(&prefix))
+            .find_map(|(_, t)| t.get_mut(id));
         match row {
             Some(row) => change(&mut row.tags),
-            None => return Err(Refusal::bad("InvalidID", format!("The ID '{id}' is not valid"))),
+            None => {
+                return Err(Refusal::bad(
+                    "InvalidID",
+                    format!("The ID '{id}' is not valid"),
+                ));
+            }
         }
     }
     yes()
