@@ -12,7 +12,11 @@
 pub mod clock;
 pub mod cloud;
 pub mod kinds;
+pub mod names;
+pub mod profile;
 pub mod resource;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;
+pub mod site;
+pub mod text;
