@@ -1,3 +1,11 @@
+//! ACM: the certificate of the front door.
+
+mod certificate;
+mod validation;
+
+pub use self::certificate::{Certificate, CertificateOutput, ValidationRecord};
+pub use self::validation::{Validation, ValidationOutput};
 use crate::resource::KindInfo;
 
+/// The kinds of ACM.
 pub const KINDS: &[KindInfo] = &[];
