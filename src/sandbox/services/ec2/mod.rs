@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod compute;
+mod interface;
 mod network;
 mod security;
 mod storage;
@@ -9,6 +10,7 @@ mod tags;
 
 use serde_json::{Value, json};
 
+pub(in crate::sandbox) use self::interface::{group_check, plug, subnet_check, unplug};
 use crate::sandbox::call::{Call, Outcome, Refusal};
 use crate::sandbox::world::{Row, World};
 
@@ -18,6 +20,7 @@ pub(super) type Handler = fn(&mut World, &Call) -> Outcome;
 /// What each family knows.
 pub const FAMILIES: &[&[&str]] = &[
     network::ACTIONS,
+    interface::ACTIONS,
     security::ACTIONS,
     compute::ACTIONS,
     storage::ACTIONS,
@@ -35,6 +38,7 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
     }
     for family in [
         network::find,
+        interface::find,
         security::find,
         compute::find,
         storage::find,
@@ -177,6 +181,11 @@ pub(super) fn need<'w>(
     world
         .get(&call.region, table, id)
         .ok_or_else(|| Refusal::bad(missing, format!("The ID '{id}' does not exist")))
+}
+
+/// The ARN of an EC2 thing: what the tagging API lists it by.
+pub(super) fn arn(world: &World, region: &str, noun: &str, id: &str) -> String {
+    format!("arn:aws:ec2:{region}:{}:{noun}/{id}", world.account)
 }
 
 /// `{"return": true}`, EC2's plain yes.
