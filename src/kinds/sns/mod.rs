@@ -1,3 +1,9 @@
+//! SNS: where messages for operators go.
+
+mod topic;
+
+pub use self::topic::{Topic, TopicOutput};
 use crate::resource::KindInfo;
 
+/// The kinds of SNS.
 pub const KINDS: &[KindInfo] = &[];
