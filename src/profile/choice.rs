@@ -42,23 +42,22 @@ pub fn size(users: Option<u32>, rps: Option<u32>) -> Result<Choice, NoSuchSize> 
     if users.is_none() && rps.is_none() {
         return Err(NoSuchSize::NothingAsked);
     }
-    match all().find(|profile| fits(profile, users, rps)) {
-        Some(profile) => Ok(Choice {
-            profile: profile.name,
-            reason: reason(profile, users, rps),
-            headroom: headroom(profile, users, rps),
-        }),
-        None => {
-            let largest = super::get(ProfileName::Ha50k);
-            Err(NoSuchSize::TooLarge {
-                asked: asked(users, rps),
-                limit: format!(
-                    "{} ({} users, {} requests a second)",
-                    largest.name, largest.users, largest.target_rps.headline
-                ),
-            })
-        }
-    }
+    let Some(profile) = all().find(|profile| fits(profile, users, rps)) else {
+        let largest = super::get(ProfileName::Ha50k);
+        let limit = format!(
+            "{} ({} users, {} requests a second)",
+            largest.name, largest.users, largest.target_rps.headline
+        );
+        return Err(NoSuchSize::TooLarge {
+            asked: asked(users, rps),
+            limit,
+        });
+    };
+    Ok(Choice {
+        profile: profile.name,
+        reason: reason(profile, users, rps),
+        headroom: headroom(profile, users, rps),
+    })
 }
 
 fn fits(profile: &Profile, users: Option<u32>, rps: Option<u32>) -> bool {

@@ -37,7 +37,7 @@ impl PostgresVersion {
 fn check_postgres(text: &str) -> Result<(), Complaint> {
     let numbers: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
     match numbers.as_deref() {
-        Some([17] | [17, _] | [16]) => Ok(()),
+        Some([17 | 16] | [17, _]) => Ok(()),
         Some([16, minor]) if *minor >= 5 => Ok(()),
         Some([major, ..]) if *major >= 18 => Err(Complaint::new(
             "GitLab 19 is tested with PostgreSQL 17 and no newer",

@@ -22,8 +22,10 @@ pub struct Backup {
     /// The most work that may be lost, `15m` to `7d`; the schedules must keep this promise.
     pub rpo: Rpo,
     /// A second region that gets a copy of every backup.
+    #[schemars(example = "eu-central-1")]
     pub copy_to_region: Option<Region>,
     /// Days in which nobody, not even an administrator, can delete a backup.
+    #[schemars(example = 14)]
     pub immutable_days: Option<u32>,
     /// EBS snapshots by Amazon Data Lifecycle Manager, where the profile allows EBS snapshots.
     pub dlm: bool,

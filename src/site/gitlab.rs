@@ -23,6 +23,7 @@ pub struct Gitlab {
     /// `official`, or the https address of a mirror of the package repository.
     pub package_source: PackageSource,
     /// The license file, for the first set-up: usually `file:PATH`.
+    #[schemars(example = "file:acme.gitlab-license")]
     pub license: Option<SecretRef>,
     /// The mail address of the first administrator, `root`.
     pub initial_root_email: Option<Email>,

@@ -3,8 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::place::Path;
-use super::problem::Problem;
 use super::region::Region;
 use crate::profile::ProfileName;
 use crate::text::{Complaint, text_type};
@@ -189,25 +187,6 @@ fn check_account(text: &str) -> Result<(), Complaint> {
         "an account id has twelve digits and nothing else",
         help,
     ))
-}
-
-impl Identity {
-    pub(super) fn check(&self, problems: &mut Vec<Problem>) {
-        // A common name longer than 64 characters is refused by certificate authorities, ACM among them.
-        if self.domain.as_str().len() > 64 {
-            problems.push(
-                Problem::at(
-                    Path::of("site.domain"),
-                    "`site.domain` is too long for a certificate",
-                )
-                .because(format!(
-                    "it has {} characters and a certificate's common name holds 64",
-                    self.domain.as_str().len()
-                ))
-                .help("take a shorter name"),
-            );
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::secret_ref::SecretRef;
 #[serde(deny_unknown_fields)]
 pub struct Smtp {
     /// The mail server's host name.
+    #[schemars(example = "mail.example.com")]
     pub address: String,
     /// Its port.
     #[serde(default = "Smtp::submission")]
@@ -82,6 +83,7 @@ pub struct Ldap {
     #[serde(default = "Ldap::usual_label")]
     pub label: String,
     /// The directory server's host name.
+    #[schemars(example = "ldap.example.com")]
     pub host: String,
     /// Its port.
     #[serde(default = "Ldap::ldaps")]
@@ -96,6 +98,7 @@ pub struct Ldap {
     #[serde(default)]
     pub password: Option<SecretRef>,
     /// Where users are searched.
+    #[schemars(example = "ou=people,dc=example,dc=com")]
     pub base: String,
     /// The attribute that holds the user name.
     #[serde(default = "Ldap::usual_uid")]
@@ -143,8 +146,10 @@ pub struct Saml {
     #[serde(default = "Saml::usual_label")]
     pub label: String,
     /// The https address people are sent to for signing in.
+    #[schemars(example = "https://sso.example.com/saml")]
     pub idp_sso_target_url: String,
     /// The provider's signing certificate, in PEM.
+    #[schemars(example = "file:idp.pem")]
     pub idp_cert: SecretRef,
     /// The name GitLab presents itself by; default: the site's address.
     #[serde(default)]

@@ -2,13 +2,15 @@
 //!
 //! [`load`] and [`parse`] answer with a [`Site`] in which every default is filled in, or with everything that
 //! is wrong, each with its place in the text and a way to mend it. One file here is one section of the site
-//! file: its types and its checks. `docs/reference` is generated from the comments on the fields.
+//! file: its types and its checks. The comments on the fields are the schema's descriptions.
 
 mod backup;
+mod document;
 mod front;
 mod gitlab;
 mod identity;
 mod integrations;
+mod load;
 mod monitoring;
 mod network;
 mod nodes;
@@ -16,11 +18,14 @@ mod place;
 mod problem;
 mod region;
 mod schedule;
+mod schema;
 mod secret_ref;
 mod sizes;
 mod stores;
+mod structure;
 mod tags;
 mod tls;
+mod write;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +39,7 @@ pub use identity::{AccountId, Domain, Identity, SiteName};
 pub use integrations::{
     Ldap, LdapEncryption, Registry, Saml, Smtp, SmtpAuthentication, SmtpSecurity,
 };
+pub use load::{Finding, Loaded, SiteError, SiteErrors, load, load_with, parse};
 pub use monitoring::{Monitoring, Protection};
 pub use network::{Nat, Network};
 pub use nodes::{DataNode, FixedNodes, GitalyNodes, Nodes, RailsNodes, SingleNode};
@@ -41,11 +47,12 @@ pub use place::Path;
 pub use problem::{Part, Problem, Problems};
 pub use region::Region;
 pub use schedule::{Cron, Schedule, TimeOfDay};
+pub use schema::schema;
 pub use secret_ref::SecretRef;
 pub use stores::{Cache, Database, PraefectDatabase};
 pub use tls::{Certificate, Tls};
 
-use crate::profile::{self, ProfileName};
+use crate::profile::{self, Profile, ProfileName, Profiles};
 
 /// One GitLab installation, as its site file describes it, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,7 +102,12 @@ impl Site {
         domain: Domain,
         region: Region,
     ) -> Self {
-        let certificate = if profile == ProfileName::SingleBox {
+        Self::defaults_of(profile::get(profile), name, domain, region)
+    }
+
+    /// [`Site::defaults_for`], with a profile that need not be an embedded one.
+    pub fn defaults_of(profile: &Profile, name: SiteName, domain: Domain, region: Region) -> Self {
+        let certificate = if profile.name == ProfileName::SingleBox {
             Certificate::LetsEncrypt
         } else {
             Certificate::Request
@@ -103,14 +115,14 @@ impl Site {
         Self {
             site: Identity {
                 name,
-                profile,
+                profile: profile.name,
                 domain,
                 region,
                 account: None,
             },
             gitlab: Gitlab::default(),
             network: Network {
-                zones: profile::get(profile).zones,
+                zones: profile.zones,
                 ..Network::default()
             },
             tls: Tls {
@@ -134,14 +146,14 @@ impl Site {
     }
 
     /// Everything that speaks against building this site, apart from what only a file can have wrong.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self, profiles: &Profiles) -> Vec<Problem> {
+        let profile = profiles.get(self.site.profile);
         let mut problems = Vec::new();
-        self.site.check(&mut problems);
         self.gitlab.check(self, &mut problems);
-        self.network.check(self, &mut problems);
+        self.network.check(self, profile, &mut problems);
         self.tls.check(self, &mut problems);
         self.front.check(self, &mut problems);
-        problems.extend(sizes::apply(profile::get(self.site.profile), self).1);
+        problems.extend(sizes::apply(profile, self).1);
         self.monitoring.check(&mut problems);
         if let Some(smtp) = &self.smtp {
             smtp.check(&mut problems);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Site;
 use super::place::Path;
 use super::problem::Problem;
+use crate::profile::Profile;
 use crate::text::{Complaint, Text};
 
 /// The site's own network, and who may come in.
@@ -17,6 +18,7 @@ pub struct Network {
     #[schemars(with = "Cidr")]
     pub cidr: Ipv4Net,
     /// Availability zones to spread over; by profile: 1, 2 or 3.
+    #[schemars(example = 3)]
     pub zones: u8,
     /// NAT gateways: one in each zone, or one for all (cheaper; its zone takes the others' way out with it).
     pub nat: Nat,
@@ -132,9 +134,9 @@ const PRIVATE: [&str; 4] = [
 ];
 
 impl Network {
-    pub(super) fn check(&self, site: &Site, problems: &mut Vec<Problem>) {
+    pub(super) fn check(&self, site: &Site, sizes: &Profile, problems: &mut Vec<Problem>) {
         self.check_cidr(problems);
-        self.check_zones(site, problems);
+        self.check_zones(site, sizes, problems);
         self.check_sources(problems);
         if self.existing_vpc.is_some() {
             problems.push(
@@ -186,7 +188,7 @@ impl Network {
             );
         }
         for (index, peered) in self.peered.iter().enumerate() {
-            if overlap(&self.cidr, peered) {
+            if overlap(self.cidr, *peered) {
                 problems.push(
                     Problem::at(
                         Path::of("network.peered").index(index),
@@ -200,14 +202,14 @@ impl Network {
         }
     }
 
-    fn check_zones(&self, site: &Site, problems: &mut Vec<Problem>) {
+    fn check_zones(&self, site: &Site, sizes: &Profile, problems: &mut Vec<Problem>) {
         let (profile, region) = (site.site.profile, &site.site.region);
         let problem = |what: String| {
             Problem::at(Path::of("network.zones"), what)
                 .depends("site.profile")
                 .depends("site.region")
         };
-        let least = crate::profile::get(profile).zones;
+        let least = sizes.zones;
         if self.zones == 0 {
             problems.push(
                 problem("`network.zones` is 0".to_owned())
@@ -286,7 +288,7 @@ impl Network {
                         .because("the way to every node would be open to much of the world")
                         .help("name the addresses your administrators come from, for example `203.0.113.0/24`"),
                 );
-            } else if overlap(range, &self.cidr) {
+            } else if overlap(*range, self.cidr) {
                 problems.push(
                     Problem::at(place(), format!("{range} overlaps with the site's own `network.cidr`, {}", self.cidr))
                         .because("administrators come from outside; from inside it would let every node onto the bastion")
@@ -298,6 +300,6 @@ impl Network {
     }
 }
 
-fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
+fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
     one.contains(&other.network()) || other.contains(&one.network())
 }

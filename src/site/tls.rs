@@ -107,6 +107,16 @@ impl Certificate {
 
 impl Tls {
     pub(super) fn check(&self, site: &Site, problems: &mut Vec<Problem>) {
+        // A common name longer than 64 characters is refused by certificate authorities, ACM among them.
+        let length = site.site.domain.as_str().len();
+        if length > 64 && self.certificate.home().is_none() {
+            problems.push(
+                Problem::at(Path::of("site.domain"), "`site.domain` is too long for a certificate")
+                    .because(format!("it has {length} characters and a certificate's common name holds 64"))
+                    .help("take a shorter name, or bring a certificate of your own: `certificate = \"arn:…\"`")
+                    .depends("tls.certificate"),
+            );
+        }
         let at = |what: String| Problem::at(Path::of("tls.certificate"), what);
         if self.certificate == Certificate::LetsEncrypt
             && site.site.profile != ProfileName::SingleBox

@@ -1,1 +1,4 @@
+//! One binary of integration tests, so that it links once.
 
+mod profiles;
+mod site;
