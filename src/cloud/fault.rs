@@ -226,7 +226,8 @@ where
     }
 }
 
-fn by_code(call: String, status: u16, code: String, message: String) -> Fault {
+/// Sorts an error known by its code alone: also for the answers that say per item what went wrong.
+pub fn by_code(call: String, status: u16, code: String, message: String) -> Fault {
     let c = code.as_str();
     if matches!(
         c,

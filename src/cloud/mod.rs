@@ -9,7 +9,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use std::time::Duration;
 
-pub use self::fault::{Fault, quota_of, sort};
+pub use self::fault::{Fault, by_code, quota_of, sort};
 pub use self::identity::Identity;
 pub use self::limits::Limits;
 

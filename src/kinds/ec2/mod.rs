@@ -1,17 +1,48 @@
 //! EC2: network, security, compute.
 
+mod default_security_group;
+mod elastic_ip;
+mod internet_gateway;
+mod nat_gateway;
+mod route_table;
+mod security_group;
+mod security_group_rules;
+mod subnet;
 mod vpc;
+mod vpc_endpoint;
 
 use std::future::Future;
 
-use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification, UnsuccessfulItem};
 
+pub use self::default_security_group::{DefaultSecurityGroup, DefaultSecurityGroupOutput};
+pub use self::elastic_ip::{ElasticIp, ElasticIpOutput};
+pub use self::internet_gateway::{InternetGateway, InternetGatewayOutput};
+pub use self::nat_gateway::{NatGateway, NatGatewayOutput};
+pub use self::route_table::{Route, RouteTable, RouteTableOutput, Via};
+pub use self::security_group::{SecurityGroup, SecurityGroupOutput};
+pub use self::security_group_rules::{
+    Peer, Protocol, Rule, SecurityGroupRules, SecurityGroupRulesOutput,
+};
+pub use self::subnet::{Exposure, Subnet, SubnetOutput};
 pub use self::vpc::{Vpc, VpcOutput};
-use crate::cloud::Fault;
-use crate::resource::{Address, ApplyCx, KindInfo, Tags};
+pub use self::vpc_endpoint::{EndpointKind, VpcEndpoint, VpcEndpointOutput};
+use crate::cloud::{Fault, by_code};
+use crate::resource::{Address, ApplyCx, Change, KindInfo, Readiness, Resource, Tags};
 
 /// The kinds of EC2.
-pub const KINDS: &[KindInfo] = &[KindInfo::of::<Vpc>()];
+pub const KINDS: &[KindInfo] = &[
+    KindInfo::of::<Vpc>(),
+    KindInfo::of::<InternetGateway>(),
+    KindInfo::of::<Subnet>(),
+    KindInfo::of::<ElasticIp>(),
+    KindInfo::of::<NatGateway>(),
+    KindInfo::of::<RouteTable>(),
+    KindInfo::of::<VpcEndpoint>(),
+    KindInfo::of::<DefaultSecurityGroup>(),
+    KindInfo::of::<SecurityGroup>(),
+    KindInfo::of::<SecurityGroupRules>(),
+];
 
 /// The tag specification that makes a thing carry its tags from its first moment.
 pub(super) fn tagged(resource: ResourceType, tags: &Tags) -> TagSpecification {
@@ -54,6 +85,88 @@ pub(super) async fn retag(id: &str, tags: &Tags, cx: &ApplyCx<'_>) -> Result<(),
         })
         .await?;
     Ok(())
+}
+
+/// Puts the tags right where they differ: sets ours and takes away those that nobody wants there.
+pub(super) async fn settle_tags(
+    id: &str,
+    change: Change<'_>,
+    extra: &Tags,
+    cx: &ApplyCx<'_>,
+) -> Result<(), Fault> {
+    let Change::Fields(diff) = change else {
+        return Ok(());
+    };
+    let Some(field) = diff.fields.iter().find(|f| f.field == "tags") else {
+        return Ok(());
+    };
+    let want = cx.tags(extra);
+    retag(id, &want, cx).await?;
+    let surplus: Vec<Tag> = field
+        .have
+        .as_object()
+        .into_iter()
+        .flat_map(serde_json::Map::keys)
+        .filter(|key| want.get(key).is_none())
+        .map(|key| Tag::builder().key(key).build())
+        .collect();
+    if surplus.is_empty() {
+        return Ok(());
+    }
+    cx.cloud
+        .put("ec2:DeleteTags", || {
+            cx.aws()
+                .ec2
+                .delete_tags()
+                .resources(id)
+                .set_tags(Some(surplus.clone()))
+                .send()
+        })
+        .await?;
+    Ok(())
+}
+
+/// The address in a thing's tags if it is of this kind: kinds that share a listing tell theirs apart by it.
+pub(super) fn ours<R: Resource>(tags: &[Tag]) -> Option<Address> {
+    address_in(tags).filter(|a| *a.kind() == R::KIND)
+}
+
+/// A filter for any of these values.
+pub(super) fn by<T: Clone + Into<String>>(name: &str, values: &[T]) -> Filter {
+    Filter::builder()
+        .name(name)
+        .set_values(Some(values.iter().cloned().map(Into::into).collect()))
+        .build()
+}
+
+/// The readiness of each id, in order, out of a listing; what is not listed is absent.
+pub(super) fn in_order<T, O>(
+    ids: &[String],
+    listed: &[T],
+    id_of: impl Fn(&T) -> Option<&str>,
+    readiness: impl Fn(&T) -> Readiness<O>,
+) -> Vec<Readiness<O>> {
+    ids.iter()
+        .map(|id| {
+            listed
+                .iter()
+                .find(|t| id_of(t) == Some(id))
+                .map_or(Readiness::Absent, &readiness)
+        })
+        .collect()
+}
+
+/// The fault in an answer that lists what it refused; these calls answer 200 whatever happens.
+pub(super) fn refused(call: &str, items: &[UnsuccessfulItem]) -> Result<(), Fault> {
+    match items.iter().find_map(UnsuccessfulItem::error) {
+        None => Ok(()),
+        Some(error) => Err(by_code(
+            call.to_owned(),
+            400,
+            text(error.code()),
+            text(error.message()),
+        )),
+    }
 }
 
 /// Runs a removal, for which gone already is fine.

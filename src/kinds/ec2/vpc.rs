@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType, Vpc as Live};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::{address_in, remove, retag, tagged, tags_of, text};
+use super::{address_in, remove, settle_tags, tagged, tags_of, text};
 use crate::cloud::Fault;
 use crate::resource::{
     Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Replay,
@@ -39,6 +39,7 @@ impl Resource for Vpc {
         "ec2:DescribeVpcs",
         "ec2:DeleteVpc",
         "ec2:CreateTags",
+        "ec2:DeleteTags",
     ];
 
     type Id = String;
@@ -123,11 +124,8 @@ impl Resource for Vpc {
         change: Change<'_>,
         cx: &ApplyCx<'_>,
     ) -> Result<(), Fault> {
-        if let Change::Fields(diff) = change {
-            if diff.has("tags") {
-                retag(id, &cx.tags(&Tags::new()), cx).await?;
-            }
-            return Ok(());
+        if let Change::Fields(_) = change {
+            return settle_tags(id, change, &Tags::new(), cx).await;
         }
         // One attribute a call: AWS refuses both at once.
         let on = || AttributeBooleanValue::builder().value(true).build();

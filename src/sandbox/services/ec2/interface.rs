@@ -166,7 +166,13 @@ pub(super) fn groups_of(row: &Row) -> Vec<String> {
 
 fn delete(world: &mut World, call: &Call) -> Outcome {
     let id = call.need("NetworkInterfaceId")?.to_owned();
-    let row = need(world, call, TABLE, &id, "InvalidNetworkInterfaceID.NotFound")?;
+    let row = need(
+        world,
+        call,
+        TABLE,
+        &id,
+        "InvalidNetworkInterfaceID.NotFound",
+    )?;
     if row.text("status") == "in-use" {
         return Err(Refusal::bad(
             "InvalidParameterValue",
