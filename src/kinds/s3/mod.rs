@@ -1,3 +1,9 @@
+//! S3: buckets.
+
+mod bucket;
+
+pub use self::bucket::{Bucket, BucketEncryption, BucketOutput, Delivery, LifecycleRule, Purpose};
 use crate::resource::KindInfo;
 
+/// The kinds of S3.
 pub const KINDS: &[KindInfo] = &[];
