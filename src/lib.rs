@@ -9,6 +9,7 @@
 //!                      kinds/      Survey  Journal
 //! ```
 
+pub mod blueprint;
 pub mod clock;
 pub mod cloud;
 pub mod kinds;

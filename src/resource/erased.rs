@@ -2,6 +2,7 @@
 //!
 //! Ids, outputs and live states travel as JSON here; the kinds themselves stay typed.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub struct AnyFound {
 }
 
 /// A spec of any kind.
-pub trait AnyResource: Debug + Send + Sync {
+pub trait AnyResource: Any + Debug + Send + Sync {
     fn info(&self) -> &'static KindInfo;
     fn refs(&self) -> Vec<Address>;
     /// The spec as JSON; what a plan's fingerprint is made of. Holds no secret.
