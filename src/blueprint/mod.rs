@@ -4,6 +4,7 @@
 mod carve;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ pub use self::carve::{Carved, carve};
 /// Every resource a site wants, in the order they were added.
 #[derive(Debug, Default)]
 pub struct Blueprint {
-    resources: Vec<(Address, Box<dyn AnyResource>)>,
+    resources: Vec<(Address, Arc<dyn AnyResource>)>,
     /// Where an address stands in the list; the first, where one was used twice.
     places: BTreeMap<Address, usize>,
     twice: Vec<Address>,
@@ -35,7 +36,7 @@ impl Blueprint {
         } else {
             self.places.insert(address.clone(), self.resources.len());
         }
-        self.resources.push((address.clone(), Box::new(spec)));
+        self.resources.push((address.clone(), Arc::new(spec)));
         Ref::to(address)
     }
 
@@ -44,6 +45,11 @@ impl Blueprint {
         self.resources
             .iter()
             .map(|(address, resource)| (address, resource.as_ref()))
+    }
+
+    /// All resources by address, to hand to steps that outlive the blueprint.
+    pub fn shared(&self) -> BTreeMap<Address, Arc<dyn AnyResource>> {
+        self.resources.iter().cloned().collect()
     }
 
     /// All resources of one kind, with their types.
