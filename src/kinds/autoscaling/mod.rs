@@ -1,3 +1,12 @@
+//! EC2 Auto Scaling: the Rails nodes, as many as the work asks for.
+
+mod group;
+mod scaling_policy;
+
 use crate::resource::KindInfo;
 
+pub use self::group::{Group, GroupOutput};
+pub use self::scaling_policy::{ScalingPolicy, ScalingPolicyId, ScalingPolicyOutput};
+
+/// The kinds of Auto Scaling.
 pub const KINDS: &[KindInfo] = &[];

@@ -11,6 +11,13 @@ mod subnet;
 mod vpc;
 mod vpc_endpoint;
 
+mod address_association;
+mod instance;
+mod launch_template;
+pub(crate) mod machine;
+mod volume;
+mod volume_attachment;
+
 use std::future::Future;
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification, UnsuccessfulItem};
@@ -27,6 +34,14 @@ pub use self::security_group_rules::{
 pub use self::subnet::{Exposure, Subnet, SubnetOutput};
 pub use self::vpc::{Vpc, VpcOutput};
 pub use self::vpc_endpoint::{EndpointKind, VpcEndpoint, VpcEndpointOutput};
+
+pub use self::address_association::{AddressAssociation, AddressAssociationOutput};
+pub use self::instance::{Instance, InstanceOutput, PROTECTION_TAG, USER_DATA_TAG};
+pub use self::launch_template::{LaunchTemplate, LaunchTemplateOutput};
+pub use self::machine::RootVolume;
+pub use self::volume::{Volume, VolumeOutput, VolumeType};
+pub use self::volume_attachment::{VolumeAttachment, VolumeAttachmentId, VolumeAttachmentOutput};
+
 use crate::cloud::{Fault, by_code};
 use crate::resource::{Address, ApplyCx, Change, KindInfo, Readiness, Resource, Tags};
 
