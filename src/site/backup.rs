@@ -79,9 +79,13 @@ impl Default for BackupSchedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keep {
+    /// Of the last hours.
     pub hourly: u32,
+    /// Of the last days.
     pub daily: u32,
+    /// Of the last weeks.
     pub weekly: u32,
+    /// Of the last months.
     pub monthly: u32,
 }
 

@@ -17,6 +17,7 @@ pub struct Smtp {
     #[schemars(example = "mail.example.com")]
     pub address: String,
     /// Its port.
+    #[schemars(range(min = 1))]
     #[serde(default = "Smtp::submission")]
     pub port: u16,
     /// The user name to sign in with.
@@ -86,6 +87,7 @@ pub struct Ldap {
     #[schemars(example = "ldap.example.com")]
     pub host: String,
     /// Its port.
+    #[schemars(range(min = 1))]
     #[serde(default = "Ldap::ldaps")]
     pub port: u16,
     /// How the connection is protected.

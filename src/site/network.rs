@@ -15,7 +15,7 @@ use crate::text::{Complaint, Text};
 #[serde(default, deny_unknown_fields)]
 pub struct Network {
     /// The private range of the VPC, /16 to /22. Each zone gets a public and a private part of it.
-    #[schemars(with = "Cidr")]
+    #[schemars(with = "Cidr", example = "10.20.0.0/16")]
     pub cidr: Ipv4Net,
     /// Availability zones to spread over; by profile: 1, 2 or 3.
     #[schemars(example = 3)]

@@ -10,7 +10,7 @@ use super::Site;
 const BY_PROFILE: [(&str, &str); 2] = [("Network", "zones"), ("Tls", "certificate")];
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
-    let mut schema = schemars::schema_for!(Site).to_value();
+    let mut schema = without_null(schemars::schema_for!(Site).to_value());
     for (section, key) in BY_PROFILE {
         if let Some(property) = schema
             .pointer_mut(&format!("/$defs/{section}/properties/{key}"))
@@ -25,15 +25,56 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
             section.shift_remove("default");
         }
     }
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("title".to_owned(), "gantry.toml".into());
+        schema.insert(
+            "description".to_owned(),
+            "One GitLab installation on AWS.".into(),
+        );
+    }
     schema
 });
+
+/// TOML has no null: what may be absent is left out, so the schema need not offer it.
+fn without_null(value: Value) -> Value {
+    match value {
+        Value::Array(values) => values.into_iter().map(without_null).collect(),
+        Value::Object(map) => {
+            let mut plain = Map::new();
+            for (key, value) in map {
+                match (key.as_str(), value) {
+                    ("default", Value::Null) => {}
+                    ("type", Value::Array(kinds)) => plain.extend(
+                        kinds
+                            .into_iter()
+                            .find(|kind| kind != "null")
+                            .map(|kind| (key, kind)),
+                    ),
+                    ("anyOf", Value::Array(options)) => {
+                        let kept = options
+                            .into_iter()
+                            .find(|option| option.get("type").is_none_or(|kind| kind != "null"));
+                        if let Some(Value::Object(option)) = kept.map(without_null) {
+                            plain.extend(option);
+                        }
+                    }
+                    (_, value) => {
+                        plain.insert(key, without_null(value));
+                    }
+                }
+            }
+            Value::Object(plain)
+        }
+        plain => plain,
+    }
+}
 
 /// The JSON schema of `gantry.toml` (draft 2020-12).
 pub fn schema() -> Value {
     SCHEMA.clone()
 }
 
-/// A part of the schema with references and "or null" taken away.
+/// A part of the schema, with references followed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape<'a> {
     schema: &'a Value,
@@ -51,17 +92,11 @@ impl<'a> Shape<'a> {
     fn of(value: &'a Value) -> Self {
         let comment = value.get("description").and_then(Value::as_str);
         let example = value.get("examples").and_then(|examples| examples.get(0));
-        let other_than_null = |options: &'a Value| {
-            options
-                .as_array()?
-                .iter()
-                .find(|option| option.get("type").is_none_or(|kind| kind != "null"))
-        };
         let target = value
             .get("$ref")
             .and_then(Value::as_str)
             .and_then(|reference| SCHEMA.pointer(reference.trim_start_matches('#')));
-        match target.or_else(|| other_than_null(value.get("anyOf")?)) {
+        match target {
             Some(inner) => {
                 let inner = Shape::of(inner);
                 Self {
@@ -80,16 +115,11 @@ impl<'a> Shape<'a> {
 
     /// `object`, `array`, `string`, `integer` or `boolean`.
     pub(super) fn kind(self) -> &'a str {
-        match self.schema.get("type") {
-            Some(Value::String(kind)) => kind,
-            Some(Value::Array(kinds)) => kinds
-                .iter()
-                .filter_map(Value::as_str)
-                .find(|kind| *kind != "null")
-                .unwrap_or("string"),
-            // Words with a description each come as `oneOf` constants without a type above them.
-            _ => "string",
-        }
+        // Words with a description each come as `oneOf` constants without a type above them.
+        self.schema
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or("string")
     }
 
     pub(super) fn format(self) -> Option<&'a str> {

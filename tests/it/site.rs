@@ -175,14 +175,6 @@ fn schema_keys() -> BTreeSet<String> {
                 keys,
             );
         }
-        for option in node
-            .get("anyOf")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            walk(schema, option, prefix, keys);
-        }
         match node.get("properties").and_then(Value::as_object) {
             Some(properties) => properties.iter().for_each(|(key, value)| {
                 walk(
@@ -192,10 +184,9 @@ fn schema_keys() -> BTreeSet<String> {
                     keys,
                 )
             }),
-            None if node.get("type") != Some(&"null".into()) && node.get("anyOf").is_none() => {
+            None => {
                 keys.insert(prefix.to_owned());
             }
-            None => {}
         }
     }
     let (schema, mut keys) = (site::schema(), BTreeSet::new());
@@ -244,25 +235,42 @@ fn the_schema_has_every_key_of_the_samples_and_the_samples_every_key_of_the_sche
 
 #[test]
 fn every_key_of_the_schema_is_described() {
-    fn walk(value: &Value, place: &str, bare: &mut Vec<String>) {
-        if let Some(properties) = value.get("properties").and_then(Value::as_object) {
-            for (key, property) in properties {
-                if property.get("description").is_none()
-                    && property.get("$ref").is_none()
-                    && property.get("anyOf").is_none()
-                    && place != "Keep"
-                {
-                    bare.push(format!("{place}.{key}"));
-                }
-            }
+    let schema = site::schema();
+    let described = |node: &Value| node.get("description").is_some();
+    let mut bare = Vec::new();
+    for (name, section) in schema["$defs"].as_object().unwrap() {
+        let properties = section.get("properties").and_then(Value::as_object);
+        bare.extend(
+            properties
+                .into_iter()
+                .flatten()
+                .filter(|(_, key)| !described(key))
+                .map(|(key, _)| format!("{name}.{key}")),
+        );
+        if !described(section) && section.get("oneOf").is_none() {
+            bare.push(name.clone());
         }
     }
-    let (schema, mut bare) = (site::schema(), Vec::new());
-    walk(&schema, "Site", &mut bare);
-    for (name, definition) in schema["$defs"].as_object().unwrap() {
-        walk(definition, name, &mut bare);
-    }
     assert_eq!(bare, Vec::<String>::new());
+    assert!(!schema.to_string().contains("null"), "TOML has no null");
+}
+
+#[test]
+fn profiles_of_a_directory_count_for_the_checks() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide = include_str!("../../profiles/poc-2k.toml").replace("zones = 2", "zones = 3");
+    std::fs::write(folder.path().join("poc-2k.toml"), wide).unwrap();
+    let profiles = gantry::profile::load_dir(folder.path()).unwrap();
+    let minimal = Path::new("tests/samples/valid/minimal.toml");
+    assert_eq!(site::load(minimal).unwrap().site.network.zones, 2);
+    assert_eq!(
+        site::load_with(minimal, &profiles)
+            .unwrap()
+            .site
+            .network
+            .zones,
+        3
+    );
 }
 
 #[test]
