@@ -9,15 +9,24 @@
 //!                      kinds/      Survey  Journal
 //! ```
 
+pub mod app;
+pub mod apply;
 pub mod blueprint;
 pub mod clock;
 pub mod cloud;
+pub mod engine;
+pub mod exit;
+pub mod inventory;
+pub mod journal;
 pub mod kinds;
 pub mod names;
+pub mod plan;
 pub mod profile;
 pub mod resource;
+pub mod runs;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;
 pub mod site;
 pub mod text;
+pub mod ui;

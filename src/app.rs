@@ -1,0 +1,136 @@
+//! What a command stands on: the environment, the clock, AWS or the sandbox, the directories, the voice.
+//!
+//! Only this module reads the environment; tests build an [`App`] of their own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::cloud::{Aws, configuration};
+use crate::engine::{Event, Observer, Stop};
+use crate::ui::Say;
+
+/// Where calls to AWS go.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// AWS, or whatever `AWS_ENDPOINT_URL` names.
+    Aws,
+    /// The embedded cloud.
+    #[cfg(feature = "sandbox")]
+    Sandbox(crate::sandbox::Sandbox),
+}
+
+/// The surroundings of one command.
+#[derive(Clone)]
+pub struct App {
+    pub say: Say,
+    pub target: Target,
+    pub clock: Clock,
+    pub stop: Stop,
+    /// `gantry.toml`, or what `--site-file` says.
+    pub site_file: PathBuf,
+    /// Under which each site has its folder.
+    pub state_root: PathBuf,
+    pub assume_yes: bool,
+    /// The region of the environment, if it names one.
+    pub default_region: Option<String>,
+    /// Who runs this, for the lock and the record of runs.
+    pub user: String,
+    pub host: String,
+}
+
+impl App {
+    /// The clients for one region.
+    pub async fn aws(&self, region: &str) -> Aws {
+        match &self.target {
+            Target::Aws => Aws::new(&configuration(region).await),
+            #[cfg(feature = "sandbox")]
+            Target::Sandbox(sandbox) => Aws::new(&sandbox.config(region)),
+        }
+    }
+
+    /// Whether nothing leaves the machine.
+    pub fn is_sandbox(&self) -> bool {
+        !matches!(self.target, Target::Aws)
+    }
+
+    /// The folder of one site: its journal, its runs, its lock.
+    pub fn site_dir(&self, site: &str) -> PathBuf {
+        self.state_root.join(site)
+    }
+
+    /// A fresh id for a run: sorts by time, and differs between two in one second.
+    pub fn run_id(&self) -> String {
+        let mut random = [0u8; 3];
+        // Without randomness two runs in one second would share an id; the lock keeps them apart anyway.
+        let _ = getrandom::fill(&mut random);
+        let suffix: String = random.iter().map(|b| format!("{b:02x}")).collect();
+        format!(
+            "{}-{suffix}",
+            jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")
+        )
+    }
+
+    /// Watches for Ctrl-C: winds down, stops, leaves.
+    pub fn watch_interrupts(&self, observe: Observer) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let mut presses = 0u8;
+            while interrupt().await {
+                presses += 1;
+                if presses >= 3 {
+                    std::process::exit(crate::exit::Exit::Interrupted as i32);
+                }
+                stop.press();
+                observe(&Event::Stopping { presses });
+            }
+        });
+    }
+}
+
+/// Waits for Ctrl-C or for the polite request to end that timers send; false when neither can be heard.
+async fn interrupt() -> bool {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return tokio::signal::ctrl_c().await.is_ok();
+    };
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.is_ok(),
+        asked = terminate.recv() => asked.is_some(),
+    }
+}
+
+/// The region the environment names, as the AWS CLI reads it.
+pub fn region_of_environment() -> Option<String> {
+    ["AWS_REGION", "AWS_DEFAULT_REGION"]
+        .iter()
+        .find_map(|key| std::env::var(key).ok())
+        .filter(|r| !r.is_empty())
+}
+
+/// The names of this machine and its user, for people who find a lock.
+pub fn whoami() -> (String, String) {
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_else(|_| "unknown".into());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or("this host".into(), |h| h.trim().to_owned());
+    (user, host)
+}
+
+/// Where state lives when nobody says otherwise: `.gantry` beside the site file.
+pub fn default_state_root(site_file: &Path) -> PathBuf {
+    let dir = site_file
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    dir.join(".gantry")
+}
+
+/// Joins observers: each sees every event.
+pub fn both(first: Observer, second: Observer) -> Observer {
+    Arc::new(move |event| {
+        first(event);
+        second(event);
+    })
+}

@@ -1,0 +1,167 @@
+//! What exists, as people think of it: nodes by role, stores, endpoints.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::plan::Survey;
+use crate::resource::{AnyFound, Readiness};
+use crate::site::Site;
+use crate::ui::table;
+
+/// One host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Node {
+    pub name: String,
+    pub role: String,
+    pub id: String,
+    pub zone: String,
+    pub address: String,
+    pub state: String,
+}
+
+/// Something nodes or people talk to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    pub name: String,
+    pub what: String,
+    pub address: String,
+    pub state: String,
+}
+
+/// The site as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Inventory {
+    pub domain: String,
+    pub nodes: Vec<Node>,
+    /// Groups that scale by themselves: name and smallest, wanted and largest size.
+    pub groups: Vec<Endpoint>,
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Inventory {
+    /// Reads it off a survey.
+    pub fn of(site: &Site, survey: &Survey) -> Self {
+        let mut inventory = Self {
+            domain: site.site.domain.to_string(),
+            nodes: vec![],
+            groups: vec![],
+            endpoints: vec![],
+        };
+        for found in survey.found.values() {
+            let name = found.address.name().to_owned();
+            match found.address.kind().as_str() {
+                "ec2/instance" => inventory.nodes.push(Node {
+                    role: name
+                        .trim_end_matches(|c: char| c == '-' || c.is_ascii_digit())
+                        .to_owned(),
+                    id: output(found, "id").unwrap_or_else(|| plain(&found.id)),
+                    zone: output(found, "zone").unwrap_or_default(),
+                    address: output(found, "private_ip").unwrap_or_default(),
+                    state: state(found),
+                    name,
+                }),
+                "autoscaling/group" => {
+                    let size = |key: &str| {
+                        found
+                            .live
+                            .get(key)
+                            .map_or_else(|| "?".to_owned(), Value::to_string)
+                    };
+                    let sizes =
+                        format!("{} of {} to {}", size("desired"), size("min"), size("max"));
+                    inventory.groups.push(Endpoint {
+                        name,
+                        what: "group".into(),
+                        address: sizes,
+                        state: state(found),
+                    });
+                }
+                kind => {
+                    let (what, key) = match kind {
+                        "rds/db_instance" | "rds/db_replica" => ("PostgreSQL", "endpoint"),
+                        "elasticache/replication_group" => ("Valkey", "primary_endpoint"),
+                        "elb/load_balancer" => ("load balancer", "dns_name"),
+                        "ec2/elastic_ip" => ("address", "address"),
+                        _ => continue,
+                    };
+                    let address = output(found, key).unwrap_or_default();
+                    inventory.endpoints.push(Endpoint {
+                        name,
+                        what: what.into(),
+                        address,
+                        state: state(found),
+                    });
+                }
+            }
+        }
+        inventory
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.nodes.is_empty() {
+            let rows: Vec<_> = self
+                .nodes
+                .iter()
+                .map(|n| {
+                    vec![
+                        n.name.clone(),
+                        n.role.clone(),
+                        n.id.clone(),
+                        n.zone.clone(),
+                        n.address.clone(),
+                        n.state.clone(),
+                    ]
+                })
+                .collect();
+            parts.push(table(
+                &["NODE", "ROLE", "INSTANCE", "ZONE", "ADDRESS", "STATE"],
+                &rows,
+            ));
+        }
+        if !self.groups.is_empty() {
+            let rows: Vec<_> = self
+                .groups
+                .iter()
+                .map(|g| vec![g.name.clone(), g.address.clone(), g.state.clone()])
+                .collect();
+            parts.push(table(&["GROUP", "SIZE", "STATE"], &rows));
+        }
+        let rows: Vec<_> = self
+            .endpoints
+            .iter()
+            .map(|e| {
+                vec![
+                    e.name.clone(),
+                    e.what.clone(),
+                    e.address.clone(),
+                    e.state.clone(),
+                ]
+            })
+            .collect();
+        parts.push(table(&["ENDPOINT", "WHAT", "ADDRESS", "STATE"], &rows));
+        parts.join("\n\n")
+    }
+}
+
+fn output(found: &AnyFound, key: &str) -> Option<String> {
+    match &found.readiness {
+        Readiness::Ready(output) => output.get(key).map(plain),
+        _ => None,
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+fn state(found: &AnyFound) -> String {
+    match &found.readiness {
+        Readiness::Ready(_) => "ready".into(),
+        Readiness::Pending(word) | Readiness::Broken(word) => word.to_string(),
+        Readiness::Absent => "absent".into(),
+    }
+}

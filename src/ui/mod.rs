@@ -1,0 +1,15 @@
+//! How gantry speaks: data on stdout, conversation on stderr, colour only where it adds to words.
+
+mod duration;
+mod plan;
+mod progress;
+mod prompt;
+mod say;
+mod table;
+
+pub use self::duration::human;
+pub use self::plan::{plan_text, totals_line};
+pub use self::progress::progress;
+pub use self::prompt::{Answer, ask_name, ask_yes};
+pub use self::say::{Output, Say};
+pub use self::table::table;

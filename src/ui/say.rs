@@ -1,0 +1,76 @@
+//! Where words go.
+
+use std::io::{IsTerminal, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// The form of data on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For machines: one JSON document, with "format": 1.
+    Json,
+}
+
+/// The voice of one command.
+#[derive(Debug, Clone)]
+pub struct Say {
+    pub output: Output,
+    pub quiet: bool,
+    pub verbose: bool,
+    /// Whether stderr is a terminal that can be redrawn.
+    pub live: bool,
+}
+
+impl Say {
+    pub fn new(output: Output, quiet: bool, verbose: bool, no_color: bool) -> Self {
+        if no_color {
+            anstream::ColorChoice::Never.write_global();
+        }
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        Self {
+            output,
+            quiet,
+            verbose,
+            live: std::io::stderr().is_terminal() && !dumb && !quiet && !no_color,
+        }
+    }
+
+    /// Data for people on stdout; nothing when machines asked.
+    pub fn data(&self, text: &str) {
+        if self.output == Output::Text {
+            print(text);
+        }
+    }
+
+    /// Data for machines on stdout; nothing when people asked.
+    pub fn json(&self, document: &impl Serialize) {
+        if self.output == Output::Json {
+            print(&serde_json::to_string_pretty(document).unwrap_or_default());
+        }
+    }
+
+    /// Conversation on stderr; silent with `--quiet`.
+    pub fn tell(&self, text: &str) {
+        if !self.quiet {
+            complain(text);
+        }
+    }
+
+    /// Conversation that `--quiet` does not silence.
+    pub fn warn(&self, text: &str) {
+        complain(text);
+    }
+}
+
+/// A line on stdout. A reader that went away is no error: `gantry … | head` is fine.
+fn print(text: &str) {
+    let _ = writeln!(anstream::stdout(), "{text}");
+}
+
+/// A line on stderr.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
