@@ -16,6 +16,7 @@ pub mod clock;
 pub mod cloud;
 pub mod engine;
 pub mod exit;
+pub mod facts;
 pub mod inventory;
 pub mod journal;
 pub mod kinds;
