@@ -3,6 +3,7 @@
 mod fault;
 mod identity;
 mod limits;
+pub mod quotas;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;

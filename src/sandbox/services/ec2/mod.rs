@@ -2,21 +2,17 @@
 
 mod catalogue;
 mod compute;
-mod endpoint;
-mod gateway;
 mod interface;
 mod network;
-mod route;
 mod security;
 mod storage;
-mod subnet;
 mod tags;
 
 use serde_json::{Value, json};
 
 pub(in crate::sandbox) use self::interface::{group_check, plug, subnet_check, unplug};
 use crate::sandbox::call::{Call, Outcome, Refusal};
-use crate::sandbox::world::{Millis, Row, World};
+use crate::sandbox::world::{Row, World};
 
 /// A family's table of actions: what it knows and what carries it out.
 pub(super) type Handler = fn(&mut World, &Call) -> Outcome;
@@ -24,10 +20,6 @@ pub(super) type Handler = fn(&mut World, &Call) -> Outcome;
 /// What each family knows.
 pub const FAMILIES: &[&[&str]] = &[
     network::ACTIONS,
-    subnet::ACTIONS,
-    gateway::ACTIONS,
-    route::ACTIONS,
-    endpoint::ACTIONS,
     interface::ACTIONS,
     security::ACTIONS,
     compute::ACTIONS,
@@ -44,13 +36,8 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
             "Request would have succeeded, but DryRun flag is set.",
         ));
     }
-    tags::check(call)?;
     for family in [
         network::find,
-        subnet::find,
-        gateway::find,
-        route::find,
-        endpoint::find,
         interface::find,
         security::find,
         compute::find,
@@ -110,18 +97,6 @@ pub(super) fn describe(
     missing: &str,
     field: impl Fn(&str, &str, &Row) -> Vec<String>,
 ) -> Result<Vec<(String, Row)>, Refusal> {
-    let values: usize = call
-        .list("Filter")
-        .iter()
-        .filter_map(|f| f.get("Value")?.as_array())
-        .map(Vec::len)
-        .sum();
-    if values > 200 {
-        return Err(Refusal::bad(
-            "FilterLimitExceeded",
-            "The maximum number of filter values specified on a single call is 200",
-        ));
-    }
     let ids = call.texts(id_param);
     for id in &ids {
         if world.get(&call.region, table, id).is_none() {
@@ -206,25 +181,6 @@ pub(super) fn need<'w>(
     world
         .get(&call.region, table, id)
         .ok_or_else(|| Refusal::bad(missing, format!("The ID '{id}' does not exist")))
-}
-
-/// A moment as EC2 writes it.
-pub(super) fn stamp(now: Millis) -> String {
-    jiff::Timestamp::from_millisecond(now)
-        .unwrap_or_default()
-        .to_string()
-}
-
-/// Whether a region has a zone of this name: `a` to `f`, as many as it has.
-pub(in crate::sandbox) fn is_zone(region: &str, zone: &str) -> bool {
-    let last = match region {
-        "us-east-1" => 'f',
-        "us-west-2" | "ap-northeast-2" => 'd',
-        "us-west-1" => 'b',
-        _ => 'c',
-    };
-    let mut rest = zone.strip_prefix(region).unwrap_or_default().chars();
-    matches!((rest.next(), rest.next()), (Some(letter), None) if ('a'..=last).contains(&letter))
 }
 
 /// The ARN of an EC2 thing: what the tagging API lists it by.
