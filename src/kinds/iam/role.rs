@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::kinds::kms::Key;
 use crate::kinds::s3::Bucket;
 use crate::kinds::secretsmanager::Secret;
+use crate::kinds::sns::Topic;
 use crate::resource::Ref;
 
 #[derive(Debug, Clone, Serialize)]
@@ -40,6 +41,7 @@ pub enum Target {
     Objects(Ref<Bucket>),
     Key(Ref<Key>),
     Secret(Ref<Secret>),
+    Topic(Ref<Topic>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
