@@ -18,6 +18,7 @@ mod secretsmanager;
 mod sns;
 mod ssm;
 mod sts;
+mod tag_rules;
 mod tagging;
 
 use serde_json::Value;
