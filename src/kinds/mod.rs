@@ -16,6 +16,7 @@ pub mod route53;
 pub mod s3;
 pub mod secretsmanager;
 pub mod sns;
+mod tagged;
 
 use serde::{Deserialize, Serialize};
 

@@ -8,4 +8,4 @@ pub use self::validation::{Validation, ValidationOutput};
 use crate::resource::KindInfo;
 
 /// The kinds of ACM.
-pub const KINDS: &[KindInfo] = &[];
+pub const KINDS: &[KindInfo] = &[KindInfo::of::<Certificate>(), KindInfo::of::<Validation>()];
