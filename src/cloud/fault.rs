@@ -356,6 +356,7 @@ fn is_later(code: &str, message: &str) -> bool {
             | "KMSInvalidStateException"
     ) || code.ends_with(".InUse")
         || (code == "InvalidParameterValue" && message.contains("IAM Instance Profile"))
+        || (code == "MalformedPolicyDocumentException" && message.contains("invalid principals"))
         || (code == "ValidationError" && message.contains("IAM Instance Profile"))
         || (code == "ValidationError"
             && message

@@ -1,6 +1,26 @@
 //! The site's own encryption key.
+//!
+//! A key has no name and no client token: its tags tell it from others, and they are there from the first
+//! moment. AWS never deletes a key at once; the days it waits are kept in a tag, because deletion knows only
+//! the key's id. A key that waits for its end is no longer ours: a new site gets a new key.
+//!
+//! Calls of a survey: the shared listing, and three for each key of the site (there is one).
 
+use aws_sdk_kms::types::{KeyMetadata, KeyState, Tag};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::cloud::Fault;
+use crate::kinds::ec2::remove;
+use crate::resource::{
+    Address, ApplyCx, Bears, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness,
+    Replay, Resource, Scope, Tags,
+};
+
+/// Where the days of waiting are remembered, for `delete`.
+const PENDING_TAG: &str = "gantry:pending-days";
+/// What KMS takes where nobody said anything.
+const PENDING_DEFAULT: i32 = 30;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Key {
@@ -15,4 +35,430 @@ pub struct Key {
 pub struct KeyOutput {
     pub id: String,
     pub arn: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeyLive {
+    pub description: String,
+    pub rotation: bool,
+    pub enabled: bool,
+    /// As JSON, so that the order of keys and white space do not count.
+    pub policy: Value,
+    pub tags: Tags,
+}
+
+impl Key {
+    fn extra(&self) -> Tags {
+        Tags::new().with(PENDING_TAG, self.pending_days.to_string())
+    }
+}
+
+impl Resource for Key {
+    const KIND: Kind = Kind::new("kms/key");
+    const REPLAY: Replay = Replay::TagLookup;
+    const BEARS: Bears = Bears::Data;
+    const CONFIGURES: bool = true;
+    const ACTIONS: &'static [&'static str] = &[
+        "kms:CreateKey",
+        "kms:TagResource",
+        "kms:UntagResource",
+        "kms:ListResourceTags",
+        "kms:DescribeKey",
+        "kms:EnableKey",
+        "kms:GetKeyPolicy",
+        "kms:PutKeyPolicy",
+        "kms:GetKeyRotationStatus",
+        "kms:EnableKeyRotation",
+        "kms:DisableKeyRotation",
+        "kms:UpdateKeyDescription",
+        "kms:ScheduleKeyDeletion",
+        "tag:GetResources",
+    ];
+
+    type Id = String;
+    type Output = KeyOutput;
+    type Live = KeyLive;
+
+    fn refs(&self) -> Vec<&Address> {
+        vec![]
+    }
+
+    fn diff(&self, live: &KeyLive, cx: &PlanCx<'_>) -> Diff {
+        Diff::new()
+            .field("description", &self.description, &live.description)
+            .field("rotation", self.rotation, live.rotation)
+            .field("enabled", true, live.enabled)
+            .field("policy", policy(cx.scope), &live.policy)
+            .field("tags", cx.tags(&self.extra()), &live.tags)
+    }
+
+    async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
+        let mut found = Vec::new();
+        for (arn, tags) in &cx.listing().await?.by_arn {
+            let ours = arn.contains(":kms:") && arn.contains(":key/");
+            let address = tags.address().filter(|a| *a.kind() == Self::KIND);
+            let (true, Some(address)) = (ours, address) else {
+                continue;
+            };
+            let Some(key) = describe(arn, cx).await? else {
+                continue;
+            };
+            let readiness = readiness(&key);
+            if readiness == Readiness::Absent {
+                continue;
+            }
+            found.push(Found {
+                address,
+                id: key.key_id().to_owned(),
+                live: live(&key, tags.ours(), cx).await?,
+                readiness,
+            });
+        }
+        Ok(found)
+    }
+
+    async fn poll(ids: &[String], cx: &CloudCx) -> Result<Vec<Readiness<KeyOutput>>, Fault> {
+        let mut all = Vec::with_capacity(ids.len());
+        for id in ids {
+            let key = describe(id, cx).await?;
+            all.push(key.as_ref().map_or(Readiness::Absent, readiness));
+        }
+        Ok(all)
+    }
+
+    async fn create(&self, cx: &ApplyCx<'_>) -> Result<Created<Self>, Fault> {
+        let answer = cx
+            .cloud
+            .write("kms:CreateKey", || {
+                cx.aws()
+                    .kms
+                    .create_key()
+                    .description(&self.description)
+                    .policy(policy(cx.cloud.scope()).to_string())
+                    .set_tags(Some(sdk_tags(&cx.tags(&self.extra()))))
+                    .send()
+            })
+            .await?;
+        let key = answer
+            .key_metadata()
+            .ok_or_else(|| Fault::internal("kms:CreateKey answered without a key"))?;
+        Ok(Created::Done(key.key_id().to_owned(), output(key)))
+    }
+
+    async fn configure(
+        &self,
+        id: &String,
+        change: Change<'_>,
+        cx: &ApplyCx<'_>,
+    ) -> Result<(), Fault> {
+        let kms = &cx.aws().kms;
+        // First of all, because a disabled key refuses the rest.
+        if let Change::Fields(diff) = change {
+            if diff.has("enabled") {
+                cx.cloud
+                    .put("kms:EnableKey", || kms.enable_key().key_id(id).send())
+                    .await?;
+            }
+            if diff.has("description") {
+                cx.cloud
+                    .put("kms:UpdateKeyDescription", || {
+                        kms.update_key_description()
+                            .key_id(id)
+                            .description(&self.description)
+                            .send()
+                    })
+                    .await?;
+            }
+            if diff.has("policy") {
+                cx.cloud
+                    .put("kms:PutKeyPolicy", || {
+                        kms.put_key_policy()
+                            .key_id(id)
+                            .policy_name("default")
+                            .policy(policy(cx.cloud.scope()).to_string())
+                            .send()
+                    })
+                    .await?;
+            }
+            if diff.has("tags") {
+                self.retag(id, cx).await?;
+            }
+        }
+        if change.touches(&["rotation"]) {
+            if self.rotation {
+                cx.cloud
+                    .put("kms:EnableKeyRotation", || {
+                        kms.enable_key_rotation().key_id(id).send()
+                    })
+                    .await?;
+            } else if matches!(change, Change::Fields(_)) {
+                cx.cloud
+                    .put("kms:DisableKeyRotation", || {
+                        kms.disable_key_rotation().key_id(id).send()
+                    })
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(id: &String, cx: &CloudCx) -> Result<(), Fault> {
+        match describe(id, cx).await? {
+            Some(key) if readiness(&key) != Readiness::Absent => {}
+            _ => return Ok(()),
+        }
+        let days = tags(id, cx)
+            .await?
+            .get(PENDING_TAG)
+            .and_then(|days| days.parse().ok())
+            .unwrap_or(PENDING_DEFAULT);
+        remove(cx.put("kms:ScheduleKeyDeletion", || {
+            cx.aws()
+                .kms
+                .schedule_key_deletion()
+                .key_id(id)
+                .pending_window_in_days(days)
+                .send()
+        }))
+        .await
+    }
+}
+
+impl Key {
+    /// Sets the tags, and takes off those that do not belong.
+    async fn retag(&self, id: &str, cx: &ApplyCx<'_>) -> Result<(), Fault> {
+        let want = cx.tags(&self.extra());
+        let kms = &cx.aws().kms;
+        let stray: Vec<String> = tags(id, cx.cloud)
+            .await?
+            .iter()
+            .filter(|(key, _)| want.get(key).is_none())
+            .map(|(key, _)| key.to_owned())
+            .collect();
+        if !stray.is_empty() {
+            cx.cloud
+                .put("kms:UntagResource", || {
+                    kms.untag_resource()
+                        .key_id(id)
+                        .set_tag_keys(Some(stray.clone()))
+                        .send()
+                })
+                .await?;
+        }
+        cx.cloud
+            .put("kms:TagResource", || {
+                kms.tag_resource()
+                    .key_id(id)
+                    .set_tags(Some(sdk_tags(&want)))
+                    .send()
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+/// The key of this id or ARN, if there is one.
+async fn describe(id: &str, cx: &CloudCx) -> Result<Option<KeyMetadata>, Fault> {
+    let answer = cx
+        .read("kms:DescribeKey", || {
+            cx.aws().kms.describe_key().key_id(id).send()
+        })
+        .await;
+    match answer {
+        Ok(answer) => Ok(answer.key_metadata),
+        Err(fault) if fault.is_gone() => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+async fn live(key: &KeyMetadata, tags: Tags, cx: &CloudCx) -> Result<KeyLive, Fault> {
+    let id = key.key_id();
+    let rotation = cx
+        .read("kms:GetKeyRotationStatus", || {
+            cx.aws().kms.get_key_rotation_status().key_id(id).send()
+        })
+        .await?;
+    let policy = cx
+        .read("kms:GetKeyPolicy", || {
+            cx.aws()
+                .kms
+                .get_key_policy()
+                .key_id(id)
+                .policy_name("default")
+                .send()
+        })
+        .await?;
+    Ok(KeyLive {
+        description: key.description().unwrap_or_default().to_owned(),
+        rotation: rotation.key_rotation_enabled(),
+        enabled: key.enabled(),
+        policy: serde_json::from_str(policy.policy().unwrap_or_default()).unwrap_or(Value::Null),
+        tags,
+    })
+}
+
+async fn tags(id: &str, cx: &CloudCx) -> Result<Tags, Fault> {
+    let answer = cx
+        .read("kms:ListResourceTags", || {
+            // A thing has 50 tags at most, and one page holds as many.
+            cx.aws()
+                .kms
+                .list_resource_tags()
+                .key_id(id)
+                .limit(50)
+                .send()
+        })
+        .await?;
+    Ok(answer
+        .tags()
+        .iter()
+        .map(|t| (t.tag_key(), t.tag_value()))
+        .collect::<Tags>()
+        .ours())
+}
+
+fn sdk_tags(tags: &Tags) -> Vec<Tag> {
+    // Both parts are set, which is all the builder asks for.
+    tags.iter()
+        .filter_map(|(k, v)| Tag::builder().tag_key(k).tag_value(v).build().ok())
+        .collect()
+}
+
+fn output(key: &KeyMetadata) -> KeyOutput {
+    KeyOutput {
+        id: key.key_id().to_owned(),
+        arn: key.arn().unwrap_or_default().to_owned(),
+    }
+}
+
+fn readiness(key: &KeyMetadata) -> Readiness<KeyOutput> {
+    match key.key_state() {
+        Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion) => Readiness::Absent,
+        Some(KeyState::Creating) => Readiness::Pending("Creating".into()),
+        // A disabled key is drift that `configure` puts right, not a key that is not there.
+        _ => Readiness::Ready(output(key)),
+    }
+}
+
+/// Who may do what with the key.
+///
+/// The account's administrators rule it by their IAM policies. Nodes and people of the account use it
+/// through AWS services only, never on raw bytes. Auto Scaling starts instances by its own service-linked
+/// role; that role may not exist yet in a young account, and a principal that does not exist is refused, so it
+/// is named in a condition. The services at the end write encrypted things without a caller of the account.
+fn policy(scope: &Scope) -> Value {
+    let (account, region) = (&scope.account, &scope.region);
+    let crypto = json!([
+        "kms:Encrypt",
+        "kms:Decrypt",
+        "kms:ReEncrypt*",
+        "kms:GenerateDataKey*",
+        "kms:DescribeKey"
+    ]);
+    let via: Vec<String> = [
+        "ec2",
+        "rds",
+        "elasticache",
+        "s3",
+        "secretsmanager",
+        "sns",
+        "logs",
+        "autoscaling",
+    ]
+    .iter()
+    .map(|service| format!("{service}.{region}.amazonaws.com"))
+    .collect();
+    let scaling = format!(
+        "arn:aws:iam::{account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling*"
+    );
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Administration",
+                "Effect": "Allow",
+                "Principal": {"AWS": format!("arn:aws:iam::{account}:root")},
+                "Action": "kms:*",
+                "Resource": "*"
+            },
+            {
+                "Sid": "UseThroughServices",
+                "Effect": "Allow",
+                "Principal": {"AWS": "*"},
+                "Action": crypto,
+                "Resource": "*",
+                "Condition": {"StringEquals": {"kms:CallerAccount": account, "kms:ViaService": via}}
+            },
+            {
+                "Sid": "GrantsThroughServices",
+                "Effect": "Allow",
+                "Principal": {"AWS": "*"},
+                "Action": "kms:CreateGrant",
+                "Resource": "*",
+                "Condition": {
+                    "StringEquals": {"kms:CallerAccount": account, "kms:ViaService": via},
+                    "Bool": {"kms:GrantIsForAWSResource": "true"}
+                }
+            },
+            {
+                "Sid": "UseByAutoScaling",
+                "Effect": "Allow",
+                "Principal": {"AWS": "*"},
+                "Action": crypto,
+                "Resource": "*",
+                "Condition": {"ArnLike": {"aws:PrincipalArn": scaling}}
+            },
+            {
+                "Sid": "GrantsByAutoScaling",
+                "Effect": "Allow",
+                "Principal": {"AWS": "*"},
+                "Action": "kms:CreateGrant",
+                "Resource": "*",
+                "Condition": {
+                    "ArnLike": {"aws:PrincipalArn": scaling},
+                    "Bool": {"kms:GrantIsForAWSResource": "true"}
+                }
+            },
+            {
+                "Sid": "AlarmsAndDeliveries",
+                "Effect": "Allow",
+                "Principal": {"Service": ["cloudwatch.amazonaws.com", "delivery.logs.amazonaws.com", "sns.amazonaws.com"]},
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey*", "kms:DescribeKey"],
+                "Resource": "*",
+                "Condition": {"StringEquals": {"aws:SourceAccount": account}}
+            },
+            {
+                "Sid": "Logs",
+                "Effect": "Allow",
+                "Principal": {"Service": format!("logs.{region}.amazonaws.com")},
+                "Action": crypto,
+                "Resource": "*",
+                "Condition": {
+                    "ArnLike": {"kms:EncryptionContext:aws:logs:arn": format!("arn:aws:logs:{region}:{account}:*")}
+                }
+            }
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_uses_the_key_from_outside_the_account() {
+        let scope = Scope {
+            site: "acme".into(),
+            account: "123456789012".into(),
+            region: "eu-west-1".into(),
+            tags: Tags::new(),
+        };
+        for statement in policy(&scope)["Statement"].as_array().unwrap() {
+            let open = statement["Principal"]["AWS"] == "*";
+            assert!(
+                !open || statement["Condition"].to_string().contains("123456789012"),
+                "{statement}"
+            );
+        }
+    }
 }
