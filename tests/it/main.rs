@@ -1,4 +1,5 @@
 //! One binary of integration tests, so that it links once.
 
+mod kinds_net;
 mod profiles;
 mod site;

@@ -2,6 +2,7 @@
 
 mod default_security_group;
 mod elastic_ip;
+mod flow_log;
 mod internet_gateway;
 mod nat_gateway;
 mod route_table;
@@ -24,6 +25,7 @@ use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification, Unsuccessf
 
 pub use self::default_security_group::{DefaultSecurityGroup, DefaultSecurityGroupOutput};
 pub use self::elastic_ip::{ElasticIp, ElasticIpOutput};
+pub use self::flow_log::{FlowLog, FlowLogOutput};
 pub use self::internet_gateway::{InternetGateway, InternetGatewayOutput};
 pub use self::nat_gateway::{NatGateway, NatGatewayOutput};
 pub use self::route_table::{Route, RouteTable, RouteTableOutput, Via};
