@@ -12,9 +12,12 @@ pub const NAT_GATEWAY_MEMORY: Millis = 60 * MINUTE;
 pub const INTERFACE_ENDPOINT: Millis = 60 * SECOND;
 pub const INTERFACE_ENDPOINT_DELETE: Millis = 90 * SECOND;
 pub const INSTANCE_RUNNING: Millis = 25 * SECOND;
+pub const INSTANCE_STOPPED: Millis = 30 * SECOND;
 pub const INSTANCE_TERMINATED: Millis = 45 * SECOND;
 pub const INSTANCE_MEMORY: Millis = 60 * MINUTE;
 pub const VOLUME: Millis = 4 * SECOND;
+pub const VOLUME_ATTACH: Millis = 3 * SECOND;
+pub const VOLUME_DELETE: Millis = 4 * SECOND;
 pub const SNAPSHOT: Millis = 4 * MINUTE;
 pub const LOAD_BALANCER: Millis = 150 * SECOND;
 /// The interfaces of a deleted load balancer hold its subnets and groups for a while.

@@ -2,14 +2,20 @@
 
 mod catalogue;
 mod compute;
+mod images;
 mod interface;
+pub(super) mod launch;
 mod network;
 mod security;
+mod snapshots;
 mod storage;
 mod tags;
+mod templates;
 
 use serde_json::{Value, json};
 
+pub(in crate::sandbox) use self::compute::{end, state, when};
+pub(in crate::sandbox) use self::images::newest_ubuntu;
 pub(in crate::sandbox) use self::interface::{group_check, plug, subnet_check, unplug};
 use crate::sandbox::call::{Call, Outcome, Refusal};
 use crate::sandbox::world::{Row, World};
@@ -23,7 +29,10 @@ pub const FAMILIES: &[&[&str]] = &[
     interface::ACTIONS,
     security::ACTIONS,
     compute::ACTIONS,
+    templates::ACTIONS,
     storage::ACTIONS,
+    snapshots::ACTIONS,
+    images::ACTIONS,
     catalogue::ACTIONS,
     tags::ACTIONS,
 ];
@@ -41,7 +50,10 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
         interface::find,
         security::find,
         compute::find,
+        templates::find,
         storage::find,
+        snapshots::find,
+        images::find,
         catalogue::find,
         tags::find,
     ] {
