@@ -274,7 +274,7 @@ async fn tags_of(arn: &str, cx: &CloudCx) -> Result<Tags, Fault> {
 }
 
 /// The records that prove the certificate, as far as ACM has told them, without their closing dots.
-pub(super) fn records(detail: &CertificateDetail) -> Vec<ValidationRecord> {
+pub(in crate::kinds) fn records(detail: &CertificateDetail) -> Vec<ValidationRecord> {
     let bare = |name: &str| name.trim_end_matches('.').to_owned();
     detail
         .domain_validation_options()

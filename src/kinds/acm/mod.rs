@@ -4,6 +4,7 @@ mod certificate;
 mod validation;
 
 pub use self::certificate::{Certificate, CertificateOutput, ValidationRecord};
+pub(super) use self::certificate::{ours as certificates_of_ours, records as validation_records};
 pub use self::validation::{Validation, ValidationOutput};
 use crate::resource::KindInfo;
 

@@ -8,17 +8,23 @@ mod target_group;
 use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::types::Tag;
+use serde_json::Value;
 
 pub use self::listener::{CertificateRef, Listener, ListenerOutput, ListenerProtocol};
+pub(super) use self::load_balancer::ours as balancers_of_ours;
 pub use self::load_balancer::{LoadBalancer, LoadBalancerOutput, Scheme};
 pub use self::target::{Target, TargetOutput};
 pub use self::target_group::{Health, TargetGroup, TargetGroupOutput};
 use super::tagged::{Owned, Whose, still_owned, surplus, whose};
 use crate::cloud::Fault;
-use crate::resource::{ApplyCx, Change, CloudCx, Kind, KindInfo, Tags};
+use crate::resource::{ApplyCx, Change, CloudCx, Kind, KindInfo, PlanCx, Ref, Resource, Tags};
 
 /// The kinds of Elastic Load Balancing.
-pub const KINDS: &[KindInfo] = &[KindInfo::of::<TargetGroup>()];
+pub const KINDS: &[KindInfo] = &[
+    KindInfo::of::<LoadBalancer>(),
+    KindInfo::of::<TargetGroup>(),
+    KindInfo::of::<Listener>(),
+];
 
 /// What one DescribeTags may name.
 const TAGS_AT_ONCE: usize = 20;
@@ -118,4 +124,24 @@ async fn tags_of_ours(
         }
     }
     Ok(all)
+}
+
+/// What several resources give, sorted, for comparing with a live list; "known later" for those to be made.
+fn want_all<R: Resource>(
+    refs: &[Ref<R>],
+    cx: &PlanCx<'_>,
+    pick: impl Fn(R::Output) -> String,
+) -> Vec<Value> {
+    let mut all: Vec<Value> = refs.iter().map(|r| cx.want(r, &pick)).collect();
+    all.sort_by_key(Value::to_string);
+    all
+}
+
+/// What several resources gave.
+fn get_all<R: Resource>(
+    refs: &[Ref<R>],
+    cx: &ApplyCx<'_>,
+    pick: impl Fn(R::Output) -> String,
+) -> Result<Vec<String>, Fault> {
+    refs.iter().map(|r| cx.get(r).map(&pick)).collect()
 }

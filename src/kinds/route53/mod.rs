@@ -6,4 +6,4 @@ pub use self::record::{Record, RecordOutput, RecordValue};
 use crate::resource::KindInfo;
 
 /// The kinds of Route 53.
-pub const KINDS: &[KindInfo] = &[];
+pub const KINDS: &[KindInfo] = &[KindInfo::of::<Record>()];

@@ -6,4 +6,4 @@ pub use self::topic::{Topic, TopicOutput};
 use crate::resource::KindInfo;
 
 /// The kinds of SNS.
-pub const KINDS: &[KindInfo] = &[];
+pub const KINDS: &[KindInfo] = &[KindInfo::of::<Topic>()];
