@@ -1,3 +1,114 @@
-use crate::resource::KindInfo;
+//! ElastiCache: Valkey, its groups and its nodes.
 
-pub const KINDS: &[KindInfo] = &[];
+mod parameter_group;
+mod replication_group;
+mod subnet_group;
+
+use aws_sdk_elasticache::types::Tag;
+
+pub use self::parameter_group::{
+    CacheParameterGroupRef, ParameterGroup, ParameterGroupLive, ParameterGroupOutput,
+};
+pub use self::replication_group::{ReplicationGroup, ReplicationGroupLive, ReplicationGroupOutput};
+pub use self::subnet_group::{SubnetGroup, SubnetGroupLive, SubnetGroupOutput};
+use crate::cloud::Fault;
+use crate::resource::{Address, ApplyCx, CloudCx, Kind, KindInfo, SITE_TAG, Tags};
+
+/// The kinds of ElastiCache.
+pub const KINDS: &[KindInfo] = &[
+    KindInfo::of::<SubnetGroup>(),
+    KindInfo::of::<ParameterGroup>(),
+    KindInfo::of::<ReplicationGroup>(),
+];
+
+fn sdk_tags(tags: &Tags) -> Vec<Tag> {
+    tags.iter()
+        .map(|(k, v)| Tag::builder().key(k).value(v).build())
+        .collect()
+}
+
+fn arn(what: &str, name: &str, cx: &CloudCx) -> String {
+    let scope = cx.scope();
+    format!(
+        "arn:aws:elasticache:{}:{}:{what}:{name}",
+        scope.region, scope.account
+    )
+}
+
+/// Sets the tags of a thing, and takes off those that do not belong.
+async fn retag(arn: &str, want: &Tags, cx: &ApplyCx<'_>) -> Result<(), Fault> {
+    let cache = &cx.aws().elasticache;
+    let stray: Vec<String> = tags_at(arn, cx.cloud)
+        .await?
+        .iter()
+        .filter(|(key, _)| want.get(key).is_none())
+        .map(|(key, _)| key.to_owned())
+        .collect();
+    if !stray.is_empty() {
+        cx.cloud
+            .put("elasticache:RemoveTagsFromResource", || {
+                cache
+                    .remove_tags_from_resource()
+                    .resource_name(arn)
+                    .set_tag_keys(Some(stray.clone()))
+                    .send()
+            })
+            .await?;
+    }
+    cx.cloud
+        .put("elasticache:AddTagsToResource", || {
+            cache
+                .add_tags_to_resource()
+                .resource_name(arn)
+                .set_tags(Some(sdk_tags(want)))
+                .send()
+        })
+        .await?;
+    Ok(())
+}
+
+async fn tags_at(arn: &str, cx: &CloudCx) -> Result<Tags, Fault> {
+    let answer = cx
+        .read("elasticache:ListTagsForResource", || {
+            cx.aws()
+                .elasticache
+                .list_tags_for_resource()
+                .resource_name(arn)
+                .send()
+        })
+        .await?;
+    Ok(answer
+        .tag_list()
+        .iter()
+        .filter_map(|t| Some((t.key()?, t.value()?)))
+        .collect::<Tags>()
+        .ours())
+}
+
+/// Address and tags of a thing of ours. No listing of ElastiCache shows tags: the shared listing has them, and
+/// what it does not show yet but bears a name of this site is asked (there are a handful in a site).
+async fn owned(
+    arn: &str,
+    name: &str,
+    kind: &Kind,
+    cx: &CloudCx,
+) -> Result<Option<(Address, Tags)>, Fault> {
+    let mut tags = cx.tags_by_arn(arn).await?.ours();
+    if tags.address().is_none() {
+        if !name.starts_with(&format!("gantry-{}-", cx.site())) {
+            return Ok(None);
+        }
+        tags = match tags_at(arn, cx).await {
+            Ok(tags) => tags,
+            // Tags cannot be read while the thing is being made or is on its way out.
+            Err(fault) if fault.is_gone() => return Ok(None),
+            Err(Fault::Later { .. }) => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
+    }
+    let ours = tags.get(SITE_TAG) == Some(cx.site());
+    Ok(tags
+        .address()
+        .filter(|a| ours && a.kind() == kind)
+        .map(|address| (address, tags)))
+}

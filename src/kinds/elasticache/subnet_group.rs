@@ -1,0 +1,203 @@
+//! The subnets a cache may live in: private ones, one in each zone.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_elasticache::types::{CacheSubnetGroup, Subnet as SdkSubnet};
+use serde::{Deserialize, Serialize};
+
+use super::{arn, owned, retag, sdk_tags};
+use crate::cloud::Fault;
+use crate::kinds::ec2::{Subnet, remove, text};
+use crate::resource::{
+    Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Ref, Replay,
+    Resource, Tags,
+};
+
+#[derive(Debug, Clone, Serialize)]
+pub struct SubnetGroup {
+    pub name: String,
+    pub description: String,
+    pub subnets: Vec<Ref<Subnet>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetGroupOutput {
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetGroupLive {
+    pub name: String,
+    pub arn: String,
+    pub description: String,
+    pub subnets: BTreeSet<String>,
+    pub tags: Tags,
+}
+
+impl Resource for SubnetGroup {
+    const KIND: Kind = Kind::new("elasticache/subnet_group");
+    const REPLAY: Replay = Replay::Name;
+    const ACTIONS: &'static [&'static str] = &[
+        "elasticache:CreateCacheSubnetGroup",
+        "elasticache:DescribeCacheSubnetGroups",
+        "elasticache:ModifyCacheSubnetGroup",
+        "elasticache:DeleteCacheSubnetGroup",
+        "elasticache:AddTagsToResource",
+        "elasticache:RemoveTagsFromResource",
+        "elasticache:ListTagsForResource",
+        "tag:GetResources",
+        "ec2:DescribeSubnets",
+        "ec2:DescribeVpcs",
+        "iam:CreateServiceLinkedRole",
+    ];
+
+    /// The name.
+    type Id = String;
+    type Output = SubnetGroupOutput;
+    type Live = SubnetGroupLive;
+
+    fn refs(&self) -> Vec<&Address> {
+        self.subnets.iter().map(Ref::address).collect()
+    }
+
+    fn diff(&self, live: &SubnetGroupLive, cx: &PlanCx<'_>) -> Diff {
+        let mut subnets: Vec<_> = self
+            .subnets
+            .iter()
+            .map(|s| cx.want(s, |o| o.id).as_str().unwrap_or_default().to_owned())
+            .collect();
+        subnets.sort_unstable();
+        Diff::new()
+            .fixed("name", &self.name, &live.name)
+            .field("description", &self.description, &live.description)
+            .field("subnets", subnets, &live.subnets)
+            .field("tags", cx.tags(&Tags::new()), &live.tags)
+    }
+
+    async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
+        let mut found = Vec::new();
+        for group in list(cx).await? {
+            let arn = text(group.arn());
+            let name = text(group.cache_subnet_group_name());
+            let Some((address, tags)) = owned(&arn, &name, &Self::KIND, cx).await? else {
+                continue;
+            };
+            found.push(Found {
+                address,
+                id: name.clone(),
+                readiness: Readiness::Ready(SubnetGroupOutput { name: name.clone() }),
+                live: SubnetGroupLive {
+                    name,
+                    arn,
+                    description: text(group.cache_subnet_group_description()),
+                    subnets: group
+                        .subnets()
+                        .iter()
+                        .filter_map(SdkSubnet::subnet_identifier)
+                        .map(str::to_owned)
+                        .collect(),
+                    tags,
+                },
+            });
+        }
+        Ok(found)
+    }
+
+    async fn poll(
+        ids: &[String],
+        cx: &CloudCx,
+    ) -> Result<Vec<Readiness<SubnetGroupOutput>>, Fault> {
+        let listed = list(cx).await?;
+        Ok(ids
+            .iter()
+            .map(|id| {
+                if listed
+                    .iter()
+                    .any(|g| g.cache_subnet_group_name() == Some(id))
+                {
+                    Readiness::Ready(SubnetGroupOutput { name: id.clone() })
+                } else {
+                    Readiness::Absent
+                }
+            })
+            .collect())
+    }
+
+    async fn create(&self, cx: &ApplyCx<'_>) -> Result<Created<Self>, Fault> {
+        let subnets = self.subnet_ids(cx)?;
+        cx.cloud
+            .write("elasticache:CreateCacheSubnetGroup", || {
+                cx.aws()
+                    .elasticache
+                    .create_cache_subnet_group()
+                    .cache_subnet_group_name(&self.name)
+                    .cache_subnet_group_description(&self.description)
+                    .set_subnet_ids(Some(subnets.clone()))
+                    .set_tags(Some(sdk_tags(&cx.tags(&Tags::new()))))
+                    .send()
+            })
+            .await?;
+        let name = self.name.clone();
+        Ok(Created::Done(name.clone(), SubnetGroupOutput { name }))
+    }
+
+    async fn configure(
+        &self,
+        id: &String,
+        change: Change<'_>,
+        cx: &ApplyCx<'_>,
+    ) -> Result<(), Fault> {
+        let Change::Fields(diff) = change else {
+            return Ok(());
+        };
+        if diff.has_any(&["description", "subnets"]) {
+            let subnets = self.subnet_ids(cx)?;
+            cx.cloud
+                .put("elasticache:ModifyCacheSubnetGroup", || {
+                    cx.aws()
+                        .elasticache
+                        .modify_cache_subnet_group()
+                        .cache_subnet_group_name(id)
+                        .cache_subnet_group_description(&self.description)
+                        .set_subnet_ids(Some(subnets.clone()))
+                        .send()
+                })
+                .await?;
+        }
+        if diff.has("tags") {
+            let arn = arn("subnetgroup", id, cx.cloud);
+            retag(&arn, &cx.tags(&Tags::new()), cx).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(id: &String, cx: &CloudCx) -> Result<(), Fault> {
+        remove(cx.put("elasticache:DeleteCacheSubnetGroup", || {
+            cx.aws()
+                .elasticache
+                .delete_cache_subnet_group()
+                .cache_subnet_group_name(id)
+                .send()
+        }))
+        .await
+    }
+}
+
+impl SubnetGroup {
+    fn subnet_ids(&self, cx: &ApplyCx<'_>) -> Result<Vec<String>, Fault> {
+        self.subnets.iter().map(|s| Ok(cx.get(s)?.id)).collect()
+    }
+}
+
+async fn list(cx: &CloudCx) -> Result<Vec<CacheSubnetGroup>, Fault> {
+    cx.read("elasticache:DescribeCacheSubnetGroups", || {
+        cx.aws()
+            .elasticache
+            .describe_cache_subnet_groups()
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+    })
+    .await
+}
