@@ -2,13 +2,17 @@
 
 mod catalogue;
 mod compute;
+mod endpoint;
+mod gateway;
 mod images;
 mod interface;
 pub(super) mod launch;
 mod network;
+mod route;
 mod security;
 mod snapshots;
 mod storage;
+mod subnet;
 mod tags;
 mod templates;
 
@@ -18,7 +22,7 @@ pub(in crate::sandbox) use self::compute::{end, state, when};
 pub(in crate::sandbox) use self::images::newest_ubuntu;
 pub(in crate::sandbox) use self::interface::{group_check, plug, subnet_check, unplug};
 use crate::sandbox::call::{Call, Outcome, Refusal};
-use crate::sandbox::world::{Row, World};
+use crate::sandbox::world::{Millis, Row, World};
 
 /// A family's table of actions: what it knows and what carries it out.
 pub(super) type Handler = fn(&mut World, &Call) -> Outcome;
@@ -26,6 +30,10 @@ pub(super) type Handler = fn(&mut World, &Call) -> Outcome;
 /// What each family knows.
 pub const FAMILIES: &[&[&str]] = &[
     network::ACTIONS,
+    subnet::ACTIONS,
+    gateway::ACTIONS,
+    route::ACTIONS,
+    endpoint::ACTIONS,
     interface::ACTIONS,
     security::ACTIONS,
     compute::ACTIONS,
@@ -45,8 +53,13 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
             "Request would have succeeded, but DryRun flag is set.",
         ));
     }
+    tags::check(call)?;
     for family in [
         network::find,
+        subnet::find,
+        gateway::find,
+        route::find,
+        endpoint::find,
         interface::find,
         security::find,
         compute::find,
@@ -109,6 +122,18 @@ pub(super) fn describe(
     missing: &str,
     field: impl Fn(&str, &str, &Row) -> Vec<String>,
 ) -> Result<Vec<(String, Row)>, Refusal> {
+    let values: usize = call
+        .list("Filter")
+        .iter()
+        .filter_map(|f| f.get("Value")?.as_array())
+        .map(Vec::len)
+        .sum();
+    if values > 200 {
+        return Err(Refusal::bad(
+            "FilterLimitExceeded",
+            "The maximum number of filter values specified on a single call is 200",
+        ));
+    }
     let ids = call.texts(id_param);
     for id in &ids {
         if world.get(&call.region, table, id).is_none() {
@@ -193,6 +218,13 @@ pub(super) fn need<'w>(
     world
         .get(&call.region, table, id)
         .ok_or_else(|| Refusal::bad(missing, format!("The ID '{id}' does not exist")))
+}
+
+/// A moment as EC2 writes it.
+pub(super) fn stamp(now: Millis) -> String {
+    jiff::Timestamp::from_millisecond(now)
+        .unwrap_or_default()
+        .to_string()
 }
 
 /// The ARN of an EC2 thing: what the tagging API lists it by.
