@@ -75,7 +75,7 @@ impl Resource for DefaultSecurityGroup {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        Ok(listed.iter().filter_map(found).collect())
+        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
     async fn poll(
@@ -148,9 +148,9 @@ async fn list(filter: &str, values: &[String], cx: &CloudCx) -> Result<Vec<Live>
     .await
 }
 
-fn found(group: &Live) -> Option<Found<DefaultSecurityGroup>> {
+fn found(group: &Live, site: &str) -> Option<Found<DefaultSecurityGroup>> {
     Some(Found {
-        address: ours::<DefaultSecurityGroup>(group.tags())?,
+        address: ours::<DefaultSecurityGroup>(group.tags(), site)?,
         id: text(group.group_id()),
         live: DefaultSecurityGroupLive {
             vpc: text(group.vpc_id()),

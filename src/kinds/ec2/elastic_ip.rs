@@ -60,7 +60,11 @@ impl Resource for ElasticIp {
                     .send()
             })
             .await?;
-        Ok(listed.addresses().iter().filter_map(found).collect())
+        Ok(listed
+            .addresses()
+            .iter()
+            .filter_map(|t| found(t, cx.site()))
+            .collect())
     }
 
     async fn poll(ids: &[String], cx: &CloudCx) -> Result<Vec<Readiness<ElasticIpOutput>>, Fault> {
@@ -118,9 +122,9 @@ impl Resource for ElasticIp {
     }
 }
 
-fn found(address: &Live) -> Option<Found<ElasticIp>> {
+fn found(address: &Live, site: &str) -> Option<Found<ElasticIp>> {
     Some(Found {
-        address: ours::<ElasticIp>(address.tags())?,
+        address: ours::<ElasticIp>(address.tags(), site)?,
         id: text(address.allocation_id()),
         live: ElasticIpLive {
             tags: tags_of(address.tags()),

@@ -74,7 +74,7 @@ impl Resource for InternetGateway {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        Ok(listed.iter().filter_map(found).collect())
+        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
     async fn poll(
@@ -191,9 +191,9 @@ fn vpc_of(gateway: &Live) -> Option<String> {
     })
 }
 
-fn found(gateway: &Live) -> Option<Found<InternetGateway>> {
+fn found(gateway: &Live, site: &str) -> Option<Found<InternetGateway>> {
     Some(Found {
-        address: ours::<InternetGateway>(gateway.tags())?,
+        address: ours::<InternetGateway>(gateway.tags(), site)?,
         id: text(gateway.internet_gateway_id()),
         live: InternetGatewayLive {
             vpc: vpc_of(gateway),

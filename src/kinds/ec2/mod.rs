@@ -45,7 +45,7 @@ pub use self::volume::{Volume, VolumeOutput, VolumeType};
 pub use self::volume_attachment::{VolumeAttachment, VolumeAttachmentId, VolumeAttachmentOutput};
 
 use crate::cloud::{Fault, by_code};
-use crate::resource::{Address, ApplyCx, Change, KindInfo, Readiness, Resource, Tags};
+use crate::resource::{Address, ApplyCx, Change, KindInfo, Readiness, Resource, SITE_TAG, Tags};
 
 /// The kinds of EC2.
 pub const KINDS: &[KindInfo] = &[
@@ -143,9 +143,12 @@ pub(super) async fn settle_tags(
     Ok(())
 }
 
-/// The address in a thing's tags if it is of this kind: kinds that share a listing tell theirs apart by it.
-pub(super) fn ours<R: Resource>(tags: &[Tag]) -> Option<Address> {
-    address_in(tags).filter(|a| *a.kind() == R::KIND)
+/// The address in a thing's tags if it is of this site and this kind: kinds that share a listing tell theirs
+/// apart by it, and nothing rests on the listing's filter alone.
+pub(super) fn ours<R: Resource>(tags: &[Tag], site: &str) -> Option<Address> {
+    let tags = tags_of(tags);
+    let here = tags.get(SITE_TAG) == Some(site);
+    tags.address().filter(|a| here && *a.kind() == R::KIND)
 }
 
 /// A filter for any of these values.

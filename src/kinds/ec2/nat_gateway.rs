@@ -77,7 +77,7 @@ impl Resource for NatGateway {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        Ok(listed.iter().filter_map(found).collect())
+        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
     async fn poll(ids: &[String], cx: &CloudCx) -> Result<Vec<Readiness<NatGatewayOutput>>, Fault> {
@@ -137,13 +137,13 @@ fn state(gateway: &Live) -> &str {
     gateway.state().map_or("", |s| s.as_str())
 }
 
-fn found(gateway: &Live) -> Option<Found<NatGateway>> {
+fn found(gateway: &Live, site: &str) -> Option<Found<NatGateway>> {
     // What is on its way out is no longer the site's; what it still holds says so itself.
     if matches!(state(gateway), "deleted" | "deleting") {
         return None;
     }
     Some(Found {
-        address: ours::<NatGateway>(gateway.tags())?,
+        address: ours::<NatGateway>(gateway.tags(), site)?,
         id: text(gateway.nat_gateway_id()),
         live: NatGatewayLive {
             subnet: text(gateway.subnet_id()),

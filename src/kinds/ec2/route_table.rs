@@ -126,7 +126,7 @@ impl Resource for RouteTable {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        Ok(listed.iter().filter_map(found).collect())
+        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
     async fn poll(ids: &[String], cx: &CloudCx) -> Result<Vec<Readiness<RouteTableOutput>>, Fault> {
@@ -232,6 +232,7 @@ impl RouteTable {
         have: Option<&Live>,
         cx: &ApplyCx<'_>,
     ) -> Result<(), Fault> {
+        let moving = have.is_some();
         let have: Vec<&RouteTableAssociation> = have
             .map(Live::associations)
             .unwrap_or_default()
@@ -242,7 +243,7 @@ impl RouteTable {
         for subnet in &self.subnets {
             let subnet = cx.get(subnet)?.id;
             if !have.iter().any(|a| a.subnet_id() == Some(&subnet)) {
-                associate(id, &subnet, cx).await?;
+                associate(id, &subnet, moving, cx).await?;
             }
             wanted.push(subnet);
         }
@@ -310,8 +311,12 @@ async fn replace_route(id: &str, route: &Route, via: &str, cx: &ApplyCx<'_>) -> 
     Ok(())
 }
 
-/// Associates a subnet with the table, taking it away from another one if need be.
-async fn associate(id: &str, subnet: &str, cx: &ApplyCx<'_>) -> Result<(), Fault> {
+/// Associates a subnet with the table. When `moving`, it probably follows another one; then that is asked
+/// first.
+async fn associate(id: &str, subnet: &str, moving: bool, cx: &ApplyCx<'_>) -> Result<(), Fault> {
+    if moving && take_over(id, subnet, cx).await? {
+        return Ok(());
+    }
     let answer = cx
         .cloud
         .put("ec2:AssociateRouteTable", || {
@@ -323,11 +328,20 @@ async fn associate(id: &str, subnet: &str, cx: &ApplyCx<'_>) -> Result<(), Fault
                 .send()
         })
         .await;
-    let fault = match answer {
-        Ok(_) => return Ok(()),
-        Err(fault) if fault.code() == "Resource.AlreadyAssociated" => fault,
-        Err(fault) => return Err(fault),
-    };
+    match answer {
+        Err(fault) if fault.code() == "Resource.AlreadyAssociated" => {
+            if take_over(id, subnet, cx).await? {
+                return Ok(());
+            }
+            // The listing does not show it yet: later.
+            Err(fault)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Brings a subnet that follows some table under this one. False when it follows none.
+async fn take_over(id: &str, subnet: &str, cx: &ApplyCx<'_>) -> Result<bool, Fault> {
     let holding = list("association.subnet-id", &[subnet.to_owned()], cx.cloud).await?;
     for table in &holding {
         let held = table
@@ -339,7 +353,7 @@ async fn associate(id: &str, subnet: &str, cx: &ApplyCx<'_>) -> Result<(), Fault
             continue;
         };
         if table.route_table_id() == Some(id) {
-            return Ok(());
+            return Ok(true);
         }
         cx.cloud
             .put("ec2:ReplaceRouteTableAssociation", || {
@@ -351,10 +365,9 @@ async fn associate(id: &str, subnet: &str, cx: &ApplyCx<'_>) -> Result<(), Fault
                     .send()
             })
             .await?;
-        return Ok(());
+        return Ok(true);
     }
-    // The listing does not show it yet: later.
-    Err(fault)
+    Ok(false)
 }
 
 async fn disassociate(association: &RouteTableAssociation, cx: &CloudCx) -> Result<(), Fault> {
@@ -402,7 +415,7 @@ fn routes_of(table: &Live) -> Vec<LiveRoute> {
     routes
 }
 
-fn found(table: &Live) -> Option<Found<RouteTable>> {
+fn found(table: &Live, site: &str) -> Option<Found<RouteTable>> {
     let mut subnets: Vec<String> = table
         .associations()
         .iter()
@@ -411,7 +424,7 @@ fn found(table: &Live) -> Option<Found<RouteTable>> {
         .collect();
     subnets.sort();
     Some(Found {
-        address: ours::<RouteTable>(table.tags())?,
+        address: ours::<RouteTable>(table.tags(), site)?,
         id: text(table.route_table_id()),
         live: RouteTableLive {
             vpc: text(table.vpc_id()),

@@ -80,7 +80,7 @@ impl Resource for SecurityGroup {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        Ok(listed.iter().filter_map(found).collect())
+        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
     async fn poll(
@@ -142,10 +142,10 @@ impl Resource for SecurityGroup {
     }
 }
 
-fn found(group: &Live) -> Option<Found<SecurityGroup>> {
+fn found(group: &Live, site: &str) -> Option<Found<SecurityGroup>> {
     let everything = LiveRule::everything();
     Some(Found {
-        address: ours::<SecurityGroup>(group.tags())?,
+        address: ours::<SecurityGroup>(group.tags(), site)?,
         id: text(group.group_id()),
         live: SecurityGroupLive {
             vpc: text(group.vpc_id()),

@@ -182,7 +182,7 @@ impl Resource for SecurityGroupRules {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        Ok(listed.iter().filter_map(found).collect())
+        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
     async fn poll(
@@ -503,8 +503,8 @@ pub(super) fn rules_of(group: &Live, side: Side) -> Vec<LiveRule> {
     rules
 }
 
-fn found(group: &Live) -> Option<Found<SecurityGroupRules>> {
-    let owner = ours::<SecurityGroup>(group.tags())?;
+fn found(group: &Live, site: &str) -> Option<Found<SecurityGroupRules>> {
+    let owner = ours::<SecurityGroup>(group.tags(), site)?;
     let (ingress, egress) = (
         rules_of(group, Side::Ingress),
         rules_of(group, Side::Egress),

@@ -89,7 +89,7 @@ impl Resource for Subnet {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        Ok(listed.iter().filter_map(found).collect())
+        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
     async fn poll(ids: &[String], cx: &CloudCx) -> Result<Vec<Readiness<SubnetOutput>>, Fault> {
@@ -163,9 +163,9 @@ impl Resource for Subnet {
     }
 }
 
-fn found(subnet: &Live) -> Option<Found<Subnet>> {
+fn found(subnet: &Live, site: &str) -> Option<Found<Subnet>> {
     Some(Found {
-        address: ours::<Subnet>(subnet.tags())?,
+        address: ours::<Subnet>(subnet.tags(), site)?,
         id: text(subnet.subnet_id()),
         live: SubnetLive {
             vpc: text(subnet.vpc_id()),

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType, Vpc as Live};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::{address_in, remove, settle_tags, tagged, tags_of, text};
+use super::{ours, remove, settle_tags, tagged, tags_of, text};
 use crate::cloud::Fault;
 use crate::resource::{
     Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Replay,
@@ -71,7 +71,7 @@ impl Resource for Vpc {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        Ok(listed.iter().filter_map(found).collect())
+        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
     async fn poll(ids: &[String], cx: &CloudCx) -> Result<Vec<Readiness<VpcOutput>>, Fault> {
@@ -160,9 +160,9 @@ impl Resource for Vpc {
     }
 }
 
-fn found(vpc: &Live) -> Option<Found<Vpc>> {
+fn found(vpc: &Live, site: &str) -> Option<Found<Vpc>> {
     Some(Found {
-        address: address_in(vpc.tags())?,
+        address: ours::<Vpc>(vpc.tags(), site)?,
         id: text(vpc.vpc_id()),
         live: VpcLive {
             cidr: text(vpc.cidr_block()),

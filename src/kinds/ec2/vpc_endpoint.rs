@@ -4,8 +4,8 @@ use aws_sdk_ec2::types::{ResourceType, VpcEndpoint as Live, VpcEndpointType};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    RouteTable, SecurityGroup, Subnet, Vpc, by, in_order, ours, refused, remove, settle_tags,
-    tagged, tags_of, text,
+    RouteTable, SecurityGroup, Subnet, Vpc, in_order, ours, refused, remove, settle_tags, tagged,
+    tags_of, text,
 };
 use crate::cloud::Fault;
 use crate::resource::{
@@ -101,7 +101,7 @@ impl Resource for VpcEndpoint {
         for list in [&mut tables, &mut nets, &mut guards] {
             list.sort_by_key(ToString::to_string);
         }
-        Diff::new()
+        let diff = Diff::new()
             .fixed("vpc", cx.want(&self.vpc, |v| v.id), &live.vpc)
             .fixed(
                 "service",
@@ -112,31 +112,26 @@ impl Resource for VpcEndpoint {
             .field("route_tables", tables, &live.route_tables)
             .field("subnets", nets, &live.subnets)
             .field("groups", guards, &live.groups)
-            .field("private_dns", self.private_dns(), live.private_dns)
-            .field("tags", cx.tags(&Tags::new()), &live.tags)
+            .field("tags", cx.tags(&Tags::new()), &live.tags);
+        // A gateway endpoint bears no name; what stands there says nothing.
+        match self.attach {
+            EndpointKind::Gateway { .. } => diff,
+            EndpointKind::Interface { .. } => {
+                diff.field("private_dns", self.private_dns(), live.private_dns)
+            }
+        }
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
-        let listed = cx
-            .read("ec2:DescribeVpcEndpoints", || {
-                cx.aws()
-                    .ec2
-                    .describe_vpc_endpoints()
-                    .filters(cx.site_filter())
-                    .into_paginator()
-                    .items()
-                    .send()
-                    .collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
-        Ok(listed.iter().filter_map(found).collect())
+        let listed = list(cx).await?;
+        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
     async fn poll(
         ids: &[String],
         cx: &CloudCx,
     ) -> Result<Vec<Readiness<VpcEndpointOutput>>, Fault> {
-        let listed = list(ids, cx).await?;
+        let listed = list(cx).await?;
         Ok(in_order(ids, &listed, Live::vpc_endpoint_id, readiness))
     }
 
@@ -192,8 +187,12 @@ impl Resource for VpcEndpoint {
         if !diff.has_any(&["route_tables", "subnets", "groups", "private_dns"]) {
             return Ok(());
         }
-        let listed = list(std::slice::from_ref(id), cx.cloud).await?;
-        let have = listed.first().map(Parts::of).unwrap_or_default();
+        let listed = list(cx.cloud).await?;
+        let have = listed
+            .iter()
+            .find(|e| e.vpc_endpoint_id() == Some(id))
+            .map(Parts::of)
+            .unwrap_or_default();
         let want = self.parts(cx)?;
         cx.cloud
             .put("ec2:ModifyVpcEndpoint", || {
@@ -310,12 +309,13 @@ fn service_name(region: &str, service: &str) -> String {
     format!("com.amazonaws.{region}.{service}")
 }
 
-async fn list(ids: &[String], cx: &CloudCx) -> Result<Vec<Live>, Fault> {
+/// All of the site: there are few, and emulators know no filter by id.
+async fn list(cx: &CloudCx) -> Result<Vec<Live>, Fault> {
     cx.read("ec2:DescribeVpcEndpoints", || {
         cx.aws()
             .ec2
             .describe_vpc_endpoints()
-            .filters(by("vpc-endpoint-id", ids))
+            .filters(cx.site_filter())
             .into_paginator()
             .items()
             .send()
@@ -332,13 +332,13 @@ fn state(endpoint: &Live) -> String {
         .unwrap_or_default()
 }
 
-fn found(endpoint: &Live) -> Option<Found<VpcEndpoint>> {
+fn found(endpoint: &Live, site: &str) -> Option<Found<VpcEndpoint>> {
     if matches!(state(endpoint).as_str(), "deleting" | "deleted") {
         return None;
     }
     let parts = Parts::of(endpoint);
     Some(Found {
-        address: ours::<VpcEndpoint>(endpoint.tags())?,
+        address: ours::<VpcEndpoint>(endpoint.tags(), site)?,
         id: text(endpoint.vpc_endpoint_id()),
         live: VpcEndpointLive {
             vpc: text(endpoint.vpc_id()),
