@@ -18,7 +18,7 @@ use crate::text::{Complaint, Text, text_in_files, text_type};
 pub struct Gitlab {
     /// Enterprise or Community Edition. Enterprise Edition without a license has the free features.
     pub edition: Edition,
-    /// The exact version, 18.11.0 to 19.x. `gantry upgrade` moves it along the required stops.
+    /// The exact version, 18.11.0 to 19.x.
     pub version: GitlabVersion,
     /// `official`, or the https address of a mirror of the package repository.
     pub package_source: PackageSource,

@@ -27,7 +27,7 @@ pub struct Network {
     /// Ranges of other networks that will be connected to this one, so that they must not overlap.
     #[schemars(with = "Vec<Cidr>")]
     pub peered: Vec<Ipv4Net>,
-    /// Record the network's flows in CloudWatch Logs.
+    /// Record the network's flows, in the site's log bucket.
     pub flow_logs: bool,
     /// Private endpoints for the AWS APIs the nodes call: dearer, and no call leaves the network.
     pub interface_endpoints: bool,
