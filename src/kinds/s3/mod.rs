@@ -6,4 +6,4 @@ pub use self::bucket::{Bucket, BucketEncryption, BucketOutput, Delivery, Lifecyc
 use crate::resource::KindInfo;
 
 /// The kinds of S3.
-pub const KINDS: &[KindInfo] = &[];
+pub const KINDS: &[KindInfo] = &[KindInfo::of::<Bucket>()];
