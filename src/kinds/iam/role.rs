@@ -94,12 +94,7 @@ impl Target {
             Self::Objects(to) => format!("{}/*", outputs.of(to)?.arn),
             Self::Key(to) => outputs.of(to)?.arn,
             Self::Secret(to) => outputs.of(to)?.arn,
-            Self::Topic(to) => outputs
-                .0
-                .get(to.address())?
-                .get("arn")?
-                .as_str()?
-                .to_owned(),
+            Self::Topic(to) => outputs.of(to)?.arn,
         })
     }
 }
