@@ -1,5 +1,6 @@
 //! One binary of integration tests, so that it links once.
 
+mod kinds_data;
 mod kinds_net;
 mod kinds_store;
 mod profiles;
