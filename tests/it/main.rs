@@ -1,6 +1,7 @@
 //! One binary of integration tests, so that it links once.
 
 mod kinds_data;
+mod kinds_edge;
 mod kinds_net;
 mod kinds_store;
 mod profiles;
