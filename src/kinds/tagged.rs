@@ -1,7 +1,7 @@
 //! Whose a thing is, for the services whose listings show no tags.
 
 use crate::cloud::Fault;
-use crate::resource::{Address, Change, CloudCx, Kind, Tags};
+use crate::resource::{Address, Change, CloudCx, KNOWN_LATER, Kind, Outputs, PlanCx, Tags};
 
 /// A thing of this site: its address, and the tags it carries.
 #[derive(Debug, Clone)]
@@ -85,6 +85,17 @@ pub(super) fn gone_is_fine<T>(answer: Result<T, Fault>) -> Result<(), Fault> {
         Err(fault) if !fault.is_gone() => Err(fault),
         _ => Ok(()),
     }
+}
+
+/// One text of a resource's output, by its address: for pointing at kinds of any sort without their types.
+pub(super) fn output_text(outputs: &Outputs, of: &Address, key: &str) -> Option<String> {
+    Some(outputs.0.get(of)?.get(key)?.as_str()?.to_owned())
+}
+
+/// [`output_text`] for a plan: "known later" for what is still to be made.
+pub(super) fn want_text(cx: &PlanCx<'_>, of: &Address, key: &str) -> String {
+    let known = output_text(cx.outputs, of, key).filter(|_| !cx.later.contains(of));
+    known.unwrap_or_else(|| KNOWN_LATER.to_owned())
 }
 
 /// The partition of a region, for ARNs that AWS does not hand out itself.

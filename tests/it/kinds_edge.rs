@@ -1,13 +1,14 @@
 //! The kinds at the edge of a site, each through its whole life on the strict cloud, and what that cloud refuses:
-//! load balancers and what belongs to them, certificates, DNS records, topics, log groups.
+//! load balancers and what belongs to them, certificates, DNS records, topics, log groups, alarms.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_acm::types::ValidationMethod;
+use aws_sdk_cloudwatch::types::{ComparisonOperator, Statistic, Tag as CwTag};
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, Certificate as SdkCertificate, LoadBalancerAttribute,
-    LoadBalancerTypeEnum, ProtocolEnum, Tag as ElbTag, TargetGroupAttribute,
+    LoadBalancerTypeEnum, ProtocolEnum, Tag as ElbTag, TargetDescription, TargetGroupAttribute,
 };
 use aws_sdk_route53::types::{
     Change as SdkChange, ChangeAction, ChangeBatch, ChangeStatus, ResourceRecord,
@@ -19,6 +20,7 @@ use gantry::clock::Clock;
 use gantry::cloud::{Aws, Fault, Limits};
 use gantry::kinds::Protection;
 use gantry::kinds::acm::{Certificate, Validation};
+use gantry::kinds::cloudwatch::{Alarm, AlarmAction, Comparison, Dimension, Missing};
 use gantry::kinds::ec2::{Exposure, InternetGateway, SecurityGroup, Subnet, Vpc};
 use gantry::kinds::elb::{
     CertificateRef, Health, Listener, ListenerProtocol, LoadBalancer, Scheme, TargetGroup,
@@ -1203,4 +1205,184 @@ async fn a_log_group_from_first_to_last() {
             .unwrap_err()
             .is_exists()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_from_first_to_last() {
+    let mut e = Edge::new().await;
+    let key = Key {
+        description: "k".into(),
+        rotation: true,
+        pending_days: 7,
+    };
+    let (key, _) = e.s.make("main", key).await;
+    let topic = Topic {
+        name: "gantry-acme-alarms".into(),
+        key,
+        emails: vec![],
+    };
+    let (topic, _) = e.s.make("alarms", topic).await;
+    let (front, _) = e.s.make("front", e.balancer("front")).await;
+    let (https, _) = e.s.make("https", e.targets("https", 443)).await;
+    let mut spec = Alarm {
+        name: "gantry-acme-unhealthy".into(),
+        description: "A node does not answer".into(),
+        namespace: "AWS/NetworkELB".into(),
+        metric: "UnHealthyHostCount".into(),
+        statistic: "Maximum".into(),
+        dimensions: vec![
+            ("TargetGroup".into(), Dimension::TargetGroup(https)),
+            ("LoadBalancer".into(), Dimension::LoadBalancer(front)),
+        ],
+        period_seconds: 60,
+        periods: 3,
+        threshold: 1.0,
+        comparison: Comparison::AtLeast,
+        missing: Missing::NotBreaching,
+        actions: vec![AlarmAction::Notify(topic)],
+    };
+    let (alarm, id) = e.s.make("unhealthy", spec.clone()).await;
+    e.s.same(&alarm, &spec).await;
+    // A lost answer: the same alarm again is ours.
+    assert_eq!(e.s.start(&spec, alarm.address()).await.unwrap(), id);
+
+    let hand = e.s.hand().cloudwatch;
+    let put = |name: &str| {
+        hand.put_metric_alarm()
+            .alarm_name(name)
+            .namespace("AWS/NetworkELB")
+            .metric_name("UnHealthyHostCount")
+            .statistic(Statistic::Maximum)
+            .period(60)
+            .evaluation_periods(3)
+            .threshold(2.5)
+            .comparison_operator(ComparisonOperator::GreaterThanThreshold)
+    };
+    put("gantry-acme-unhealthy").send().await.unwrap();
+    let stray = CwTag::builder().key("stray").value("1").build();
+    hand.tag_resource()
+        .resource_arn(&id)
+        .tags(stray)
+        .send()
+        .await
+        .unwrap();
+    let drifted = [
+        "description",
+        "dimensions",
+        "threshold",
+        "comparison",
+        "missing",
+        "actions",
+        "tags",
+    ];
+    e.s.mend(&alarm, &id, &spec, &drifted).await;
+    spec.periods = 5;
+    e.s.mend(&alarm, &id, &spec, &["periods"]).await;
+
+    // Somebody else's alarm is not overwritten.
+    put("gantry-acme-theirs").send().await.unwrap();
+    let taken = Alarm {
+        name: "gantry-acme-theirs".into(),
+        ..spec.clone()
+    };
+    let fault = e.s.start(&taken, alarm.address()).await.unwrap_err();
+    assert!(fault.is_exists(), "{fault}");
+
+    let odd = put("x").period(45).send().await;
+    assert_eq!(refused(odd), "InvalidParameterValue");
+    let odd = put("x").evaluation_periods(1_441).send().await;
+    assert_eq!(refused(odd), "InvalidParameterValue");
+    let odd = put("x").alarm_actions("nothing").send().await;
+    assert_eq!(refused(odd), "ValidationError");
+    let odd = hand.delete_alarms().alarm_names("x").send().await;
+    assert_eq!(refused(odd), "ResourceNotFound");
+    e.s.wait(2).await;
+    let pages = hand
+        .describe_alarms()
+        .max_records(1)
+        .into_paginator()
+        .send()
+        .collect::<Result<Vec<_>, _>>()
+        .await
+        .unwrap();
+    assert_eq!(pages.len(), 2);
+    e.s.gone(&alarm, &id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_need_running_nodes_of_the_network() {
+    let mut e = Edge::new().await;
+    let (front, front_id) = e.s.make("front", e.balancer("front")).await;
+    let (_, group_id) = e.s.make("ssh", e.targets("ssh", 2222)).await;
+    let _ = front;
+    let vpc = e.s.outputs.of(&e.vpc).unwrap().id;
+    e.s.sandbox.change(|w| {
+        for (id, state, vpc) in [
+            ("i-1", "running", vpc.as_str()),
+            ("i-2", "stopped", vpc.as_str()),
+            ("i-3", "running", "vpc-other"),
+        ] {
+            let v = json!({"instanceId": id, "vpcId": vpc, "instanceState": {"code": 16, "name": state}});
+            w.insert(REGION, "ec2/instance", id, v, 0);
+        }
+    });
+    let elb = e.s.hand().elb;
+    let register = |id: &str| {
+        let target = TargetDescription::builder().id(id).build();
+        elb.register_targets()
+            .target_group_arn(&group_id)
+            .targets(target)
+    };
+    for id in ["i-2", "i-3", "i-4"] {
+        assert_eq!(refused(register(id).send().await), "InvalidTarget", "{id}");
+    }
+    register("i-1").send().await.unwrap();
+    register("i-1").send().await.unwrap();
+    let states = async || {
+        let answer = elb
+            .describe_target_health()
+            .target_group_arn(&group_id)
+            .send()
+            .await
+            .unwrap();
+        answer
+            .target_health_descriptions()
+            .iter()
+            .map(|d| {
+                d.target_health()
+                    .unwrap()
+                    .state()
+                    .unwrap()
+                    .as_str()
+                    .to_owned()
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(states().await, ["unused"]);
+    elb.create_listener()
+        .load_balancer_arn(&front_id)
+        .port(22)
+        .protocol(ProtocolEnum::Tcp)
+        .default_actions(
+            Action::builder()
+                .r#type(ActionTypeEnum::Forward)
+                .target_group_arn(&group_id)
+                .build(),
+        )
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(states().await, ["initial"]);
+    e.s.wait(120).await;
+    assert_eq!(states().await, ["healthy"]);
+    let leaving = TargetDescription::builder().id("i-1").port(2222).build();
+    elb.deregister_targets()
+        .target_group_arn(&group_id)
+        .targets(leaving)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(states().await, ["draining"]);
+    e.s.wait(120).await;
+    assert!(states().await.is_empty());
 }

@@ -14,10 +14,10 @@ use crate::cloud::Fault;
 use crate::kinds::Protection;
 use crate::kinds::ec2::{SecurityGroup, Subnet};
 use crate::kinds::s3::Bucket;
-use crate::kinds::tagged::{Owned, gone_is_fine, text};
+use crate::kinds::tagged::{Owned, gone_is_fine, output_text, text, want_text};
 use crate::resource::{
-    Address, ApplyCx, Change, CloudCx, Created, Diff, Found, KNOWN_LATER, Kind, Outputs, PlanCx,
-    Readiness, Ref, Replay, Resource, Tags,
+    Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Ref, Replay,
+    Resource, Tags,
 };
 
 /// Where in the log bucket the access logs lie.
@@ -114,8 +114,7 @@ impl Resource for LoadBalancer {
         let subnets = want_all(&self.subnets, cx, |o| o.id);
         let groups = want_all(&self.groups, cx, |o| o.id);
         let logs = match &self.logs {
-            Some(bucket) => bucket_name(bucket, cx.outputs)
-                .map_or_else(|| KNOWN_LATER.into(), serde_json::Value::String),
+            Some(bucket) => want_text(cx, bucket.address(), "name").into(),
             None => serde_json::Value::Null,
         };
         let diff = Diff::new()
@@ -257,10 +256,10 @@ impl Resource for LoadBalancer {
                 pair("access_logs.s3.enabled", self.logs.is_some()),
             ];
             if let Some(bucket) = &self.logs {
-                attributes.push(pair(
-                    "access_logs.s3.bucket",
-                    bucket_name(bucket, cx.outputs).unwrap_or_default(),
-                ));
+                let name = output_text(cx.outputs, bucket.address(), "name");
+                let name = name
+                    .ok_or_else(|| Fault::internal(format!("{} is not ready", bucket.address())))?;
+                attributes.push(pair("access_logs.s3.bucket", name));
                 attributes.push(pair("access_logs.s3.prefix", LOG_PREFIX));
             }
             set_attributes(id, attributes, cx.cloud).await?;
@@ -283,11 +282,6 @@ impl Resource for LoadBalancer {
             .await;
         gone_is_fine(answer)
     }
-}
-
-fn bucket_name(bucket: &Ref<Bucket>, outputs: &Outputs) -> Option<String> {
-    let output = outputs.0.get(bucket.address())?;
-    Some(output.get("name")?.as_str()?.to_owned())
 }
 
 /// All load balancers of the region.

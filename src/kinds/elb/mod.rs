@@ -24,6 +24,7 @@ pub const KINDS: &[KindInfo] = &[
     KindInfo::of::<LoadBalancer>(),
     KindInfo::of::<TargetGroup>(),
     KindInfo::of::<Listener>(),
+    KindInfo::of::<Target>(),
 ];
 
 /// What one DescribeTags may name.
