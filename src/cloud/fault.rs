@@ -298,7 +298,9 @@ pub fn by_code(call: String, status: u16, code: String, message: String) -> Faul
             message,
         };
     }
-    if is_gone(c) || status == 404 {
+    // Auto Scaling has one code for everything; a name it does not find when deleting is already deleted.
+    let deleted = call.starts_with("autoscaling:Delete") && message.contains("not found");
+    if is_gone(c) || status == 404 || deleted {
         return Fault::Gone {
             call,
             code,
@@ -361,6 +363,8 @@ fn is_later(code: &str, message: &str) -> bool {
         || (code == "ValidationError"
             && message
                 .contains("AutoScalingGroup by this name already exists and is being deleted"))
+        // The name of an Auto Scaling group that is still being deleted.
+        || (code == "AlreadyExists" && message.contains("pending delete"))
 }
 
 fn is_exists(code: &str) -> bool {

@@ -9,4 +9,4 @@ pub use self::group::{Group, GroupOutput};
 pub use self::scaling_policy::{ScalingPolicy, ScalingPolicyId, ScalingPolicyOutput};
 
 /// The kinds of Auto Scaling.
-pub const KINDS: &[KindInfo] = &[];
+pub const KINDS: &[KindInfo] = &[KindInfo::of::<Group>(), KindInfo::of::<ScalingPolicy>()];

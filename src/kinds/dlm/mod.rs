@@ -7,4 +7,4 @@ use crate::resource::KindInfo;
 pub use self::policy::{Policy, PolicyOutput};
 
 /// The kinds of Data Lifecycle Manager.
-pub const KINDS: &[KindInfo] = &[];
+pub const KINDS: &[KindInfo] = &[KindInfo::of::<Policy>()];

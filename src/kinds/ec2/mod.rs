@@ -59,6 +59,11 @@ pub const KINDS: &[KindInfo] = &[
     KindInfo::of::<DefaultSecurityGroup>(),
     KindInfo::of::<SecurityGroup>(),
     KindInfo::of::<SecurityGroupRules>(),
+    KindInfo::of::<Volume>(),
+    KindInfo::of::<LaunchTemplate>(),
+    KindInfo::of::<Instance>(),
+    KindInfo::of::<VolumeAttachment>(),
+    KindInfo::of::<AddressAssociation>(),
 ];
 
 /// The tag specification that makes a thing carry its tags from its first moment.
@@ -82,11 +87,6 @@ pub(super) fn tags_of(tags: &[Tag]) -> Tags {
         .filter_map(|t| Some((t.key()?.to_owned(), t.value()?.to_owned())))
         .collect::<Tags>()
         .ours()
-}
-
-/// The address in a thing's tags; things without one are not ours to touch.
-pub(super) fn address_in(tags: &[Tag]) -> Option<Address> {
-    tags_of(tags).address()
 }
 
 /// Sets the tags on something that exists.

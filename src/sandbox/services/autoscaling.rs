@@ -243,6 +243,16 @@ fn nodes(world: &World, region: &str, name: &str) -> Vec<String> {
         .collect()
 }
 
+/// A group's nodes that somebody else ended.
+fn ended(world: &World, region: &str, name: &str) -> Vec<String> {
+    world
+        .rows(region, "ec2/instance")
+        .filter(|(_, r)| r.tags.get(GROUP_TAG).is_some_and(|g| g == name))
+        .filter(|(_, r)| matches!(ec2::state(r), "shutting-down" | "terminated"))
+        .map(|(id, _)| id.clone())
+        .collect()
+}
+
 /// Launches what is missing and ends what is too much, in every group of the region.
 fn look_after(world: &mut World, region: &str, now: Millis) {
     let groups: Vec<(String, Row)> = world
@@ -251,6 +261,9 @@ fn look_after(world: &mut World, region: &str, now: Millis) {
         .map(|(name, row)| (name.clone(), row.clone()))
         .collect();
     for (name, group) in groups {
+        for node in ended(world, region, &name) {
+            deregister(world, region, &node, None);
+        }
         let there = nodes(world, region, &name);
         let wanted = usize::try_from(number(&group, "DesiredCapacity")).unwrap_or_default();
         for extra in there.iter().skip(wanted) {
@@ -320,6 +333,14 @@ fn register(world: &mut World, region: &str, now: Millis, arn: &str, node: &str)
 }
 
 fn deregister(world: &mut World, region: &str, node: &str, only: Option<&str>) {
+    let listed = |row: &Row| {
+        let all = row.v["_targets"].as_array();
+        all.is_some_and(|all| all.iter().any(|t| t["id"] == node))
+    };
+    // Asking for the table to change it marks the world as changed.
+    if !world.rows(region, TARGETS).any(|(_, row)| listed(row)) {
+        return;
+    }
     for (key, row) in world.table(region, TARGETS) {
         if only.is_some_and(|arn| key != arn && row.text("TargetGroupArn") != arn) {
             continue;
@@ -610,10 +631,10 @@ fn put_policy(world: &mut World, call: &Call) -> Outcome {
 
 fn list_policies(world: &mut World, call: &Call) -> Outcome {
     let group = call.opt("AutoScalingGroupName");
-    if let Some(group) = group {
-        if world.get(&call.region, GROUPS, group).is_none() {
-            return Err(invalid(format!("Group {group} not found")));
-        }
+    if let Some(group) = group
+        && world.get(&call.region, GROUPS, group).is_none()
+    {
+        return Err(invalid(format!("Group {group} not found")));
     }
     let names = call.texts("PolicyNames");
     let items: Vec<Value> = world

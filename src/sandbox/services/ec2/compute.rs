@@ -91,22 +91,22 @@ pub(in crate::sandbox) fn state(row: &Row) -> &str {
 
 fn run(world: &mut World, call: &Call) -> Outcome {
     let token = token(call)?;
-    if let Some(token) = &token {
-        if let Some(ids) = call.replayed(world, token)? {
-            let ids: Vec<String> = ids.split(',').map(Into::into).collect();
-            let ended = |id: &String| {
-                world
-                    .get(&call.region, INSTANCES, id)
-                    .is_none_or(|r| state(r) == "terminated")
-            };
-            if ids.iter().any(ended) {
-                return Err(Refusal::bad(
-                    "IdempotentInstanceTerminated",
-                    "The instance that this client token made has been terminated.",
-                ));
-            }
-            return Ok(reservation(world, &call.region, &ids).into());
+    if let Some(token) = &token
+        && let Some(ids) = call.replayed(world, token)?
+    {
+        let ids: Vec<String> = ids.split(',').map(Into::into).collect();
+        let ended = |id: &String| {
+            world
+                .get(&call.region, INSTANCES, id)
+                .is_none_or(|r| state(r) == "terminated")
+        };
+        if ids.iter().any(ended) {
+            return Err(Refusal::bad(
+                "IdempotentInstanceTerminated",
+                "The instance that this client token made has been terminated.",
+            ));
         }
+        return Ok(reservation(world, &call.region, &ids).into());
     }
     let count = |key: &str| call.int(key).and_then(|n| u64::try_from(n).ok());
     let (Some(least), Some(most)) = (count("MinCount"), count("MaxCount")) else {
@@ -184,14 +184,7 @@ fn shown_instance(world: &World, region: &str, id: &str, row: &Row) -> Value {
 }
 
 fn list(world: &mut World, call: &Call) -> Outcome {
-    let rows = describe(
-        world,
-        call,
-        INSTANCES,
-        "InstanceId",
-        MISSING,
-        |name, id, row| field(name, id, row),
-    )?;
+    let rows = describe(world, call, INSTANCES, "InstanceId", MISSING, field)?;
     let items = rows
         .iter()
         .map(|(id, _)| reservation(world, &call.region, std::slice::from_ref(id)))
@@ -368,15 +361,15 @@ fn shift(
     let mut changes = Vec::new();
     for id in ids {
         let before = state_of(world, &call.region, &id);
-        if from.iter().any(|f| before["name"] == *f) {
-            if let Some(row) = world.get_mut(&call.region, INSTANCES, &id) {
-                row.set("instanceState", json!({"code": over.0, "name": over.1}));
-                row.later(
-                    call.now,
-                    takes,
-                    json!({"instanceState": {"code": to.0, "name": to.1}}),
-                );
-            }
+        if from.iter().any(|f| before["name"] == *f)
+            && let Some(row) = world.get_mut(&call.region, INSTANCES, &id)
+        {
+            row.set("instanceState", json!({"code": over.0, "name": over.1}));
+            row.later(
+                call.now,
+                takes,
+                json!({"instanceState": {"code": to.0, "name": to.1}}),
+            );
         }
         changes.push(change_of(&id, &before, &state_of(world, &call.region, &id)));
     }

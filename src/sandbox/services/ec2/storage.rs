@@ -314,10 +314,10 @@ pub(super) fn let_go(world: &mut World, region: &str, now: Millis, instance: &st
 
 fn create(world: &mut World, call: &Call) -> Outcome {
     let token = token(call)?;
-    if let Some(token) = &token {
-        if let Some(id) = call.replayed(world, token)? {
-            return Ok(shown(need(world, call, VOLUMES, &id, MISSING)?).into());
-        }
+    if let Some(token) = &token
+        && let Some(id) = call.replayed(world, token)?
+    {
+        return Ok(shown(need(world, call, VOLUMES, &id, MISSING)?).into());
     }
     let asked = Asked::from(&call.p);
     asked.check(world, &call.region)?;
@@ -447,11 +447,11 @@ fn delete(world: &mut World, call: &Call) -> Outcome {
             format!("Volume {id} is currently attached to {instance}"),
         ));
     }
-    if let Some(row) = world.get_mut(&call.region, VOLUMES, &id) {
-        if row.text("status") != "deleting" {
-            row.set("status", "deleting");
-            row.vanish(call.now, delays::VOLUME_DELETE);
-        }
+    if let Some(row) = world.get_mut(&call.region, VOLUMES, &id)
+        && row.text("status") != "deleting"
+    {
+        row.set("status", "deleting");
+        row.vanish(call.now, delays::VOLUME_DELETE);
     }
     yes()
 }

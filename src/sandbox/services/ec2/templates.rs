@@ -43,11 +43,11 @@ fn create(world: &mut World, call: &Call) -> Outcome {
         ));
     }
     let token = super::compute::token(call)?;
-    if let Some(token) = &token {
-        if let Some(id) = call.replayed(world, token)? {
-            let row = need(world, call, TABLE, &id, MISSING)?;
-            return Ok(json!({"launchTemplate": shown(row)}).into());
-        }
+    if let Some(token) = &token
+        && let Some(id) = call.replayed(world, token)?
+    {
+        let row = need(world, call, TABLE, &id, MISSING)?;
+        return Ok(json!({"launchTemplate": shown(row)}).into());
     }
     if world
         .rows(&call.region, TABLE)
@@ -151,12 +151,12 @@ pub(super) fn resolve(world: &World, region: &str, spec: &Value) -> Result<Value
 fn create_version(world: &mut World, call: &Call) -> Outcome {
     let id = named(world, call)?;
     let token = super::compute::token(call)?;
-    if let Some(token) = &token {
-        if let Some(number) = call.replayed(world, token)? {
-            let row = need(world, call, TABLE, &id, MISSING)?;
-            let made = pick(row, &number).cloned().unwrap_or_default();
-            return Ok(json!({"launchTemplateVersion": shown_version(&id, row, &made)}).into());
-        }
+    if let Some(token) = &token
+        && let Some(number) = call.replayed(world, token)?
+    {
+        let row = need(world, call, TABLE, &id, MISSING)?;
+        let made = pick(row, &number).cloned().unwrap_or_default();
+        return Ok(json!({"launchTemplateVersion": shown_version(&id, row, &made)}).into());
     }
     let row = need(world, call, TABLE, &id, MISSING)?;
     let number = row.v["latestVersionNumber"].as_u64().unwrap_or_default() + 1;
