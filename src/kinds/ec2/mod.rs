@@ -56,6 +56,7 @@ pub const KINDS: &[KindInfo] = &[
     KindInfo::of::<NatGateway>(),
     KindInfo::of::<RouteTable>(),
     KindInfo::of::<VpcEndpoint>(),
+    KindInfo::of::<FlowLog>(),
     KindInfo::of::<DefaultSecurityGroup>(),
     KindInfo::of::<SecurityGroup>(),
     KindInfo::of::<SecurityGroupRules>(),
