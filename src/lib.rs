@@ -22,6 +22,7 @@ pub mod journal;
 pub mod kinds;
 pub mod names;
 pub mod plan;
+pub mod policy;
 pub mod profile;
 pub mod resource;
 pub mod runs;

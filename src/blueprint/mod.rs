@@ -1,16 +1,175 @@
 //! The complete wanted world of a site: every resource with every detail, in an order in which each points
 //! only at earlier ones.
 
+mod backup;
 mod carve;
+mod compute;
+mod data;
+mod edge;
+mod identity;
+mod lint;
+mod monitoring;
+mod network;
+mod secrets;
+mod security;
+mod storage;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::Value;
 
+pub use self::carve::{Carved, MOST_ZONES, carve};
+pub use self::identity::config_prefix;
+pub use self::lint::{Complaint, lint};
+pub use self::security::{
+    End, GIT_SSH_PORT, Group, Line, PRAEFECT_PORT, REDIRECT_PORT, WEB_PORT, matrix,
+};
+pub use self::storage::OBJECT_TYPES;
+use crate::facts::Facts;
+use crate::kinds::Protection;
+use crate::names::Names;
+use crate::profile::Profile;
 use crate::resource::{Address, AnyResource, Ref, Resource};
+use crate::site::Site;
 
-pub use self::carve::{Carved, carve};
+/// Draws the complete world of a site. Pure: the same arguments give the same blueprint.
+///
+/// `sizes` are the profile with the site's overrides ([`Profile::with_overrides`]).
+pub fn build(site: &Site, sizes: &Profile, facts: &Facts) -> Blueprint {
+    let mut draft = Draft {
+        site,
+        sizes,
+        facts,
+        names: Names::new(
+            site.site.name.clone(),
+            facts.account.clone(),
+            site.site.region.clone(),
+        ),
+        world: Blueprint::new(),
+    };
+    let storage = storage::add(&mut draft);
+    let network = network::add(&mut draft, &storage.logs);
+    let groups = security::add(&mut draft, &network);
+    if let Some(group) = groups.get(Group::Endpoints) {
+        network::interface_endpoints(&mut draft, &network, group);
+    }
+    let secrets = secrets::add(&mut draft, &storage.key);
+    let profiles = identity::add(&mut draft, &storage, &secrets);
+    let data = data::add(&mut draft, &network, &groups, &storage.key, &secrets);
+    let front = edge::front(&mut draft, &network, &groups, &storage.logs);
+    let praefect = edge::praefect(&mut draft, &network, &groups);
+    let machines = compute::add(
+        &mut draft,
+        &compute::Ground {
+            network: &network,
+            groups: &groups,
+            profiles: &profiles,
+            key: &storage.key,
+            front: front.as_ref(),
+            praefect: praefect.as_ref(),
+        },
+    );
+    if let Some(front) = &front {
+        edge::records(&mut draft, &edge::Door::Balancer(&front.balancer));
+    } else if let Some(address) = &machines.address {
+        edge::records(&mut draft, &edge::Door::Address(address));
+    }
+    backup::add(&mut draft);
+    monitoring::add(
+        &mut draft,
+        &monitoring::Watched {
+            key: &storage.key,
+            data: &data,
+            machines: &machines,
+            front: front.as_ref(),
+            praefect: praefect.as_ref(),
+        },
+    );
+    draft.world
+}
+
+/// A blueprint being drawn, with everything the parts look at.
+struct Draft<'a> {
+    site: &'a Site,
+    sizes: &'a Profile,
+    facts: &'a Facts,
+    names: Names,
+    world: Blueprint,
+}
+
+/// What a machine runs: its tag `gantry:role`, its IAM role, its folder of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Rails,
+    Sidekiq,
+    Gitaly,
+    Praefect,
+    Monitoring,
+    Bastion,
+    Box,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rails => "rails",
+            Self::Sidekiq => "sidekiq",
+            Self::Gitaly => "gitaly",
+            Self::Praefect => "praefect",
+            Self::Monitoring => "monitoring",
+            Self::Bastion => "bastion",
+            Self::Box => "box",
+        }
+    }
+
+    /// The roles that a size has.
+    pub fn of(sizes: &Profile) -> Vec<Self> {
+        [
+            (Self::Rails, sizes.rails.is_some()),
+            (Self::Sidekiq, sizes.sidekiq.is_some()),
+            (Self::Gitaly, sizes.gitaly.is_some()),
+            (Self::Praefect, sizes.praefect.is_some()),
+            (Self::Monitoring, sizes.monitoring.is_some()),
+            (Self::Bastion, sizes.bastion.is_some()),
+            (Self::Box, sizes.single_box.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(role, there)| there.then_some(role))
+        .collect()
+    }
+
+    /// The security group around its machines.
+    pub fn group(self) -> Group {
+        match self {
+            Self::Rails => Group::Rails,
+            Self::Sidekiq => Group::Sidekiq,
+            Self::Gitaly => Group::Gitaly,
+            Self::Praefect => Group::Praefect,
+            Self::Monitoring => Group::Monitoring,
+            Self::Bastion => Group::Bastion,
+            Self::Box => Group::Box,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What `[protection] deletion` says.
+fn protection(site: &Site) -> Protection {
+    if site.protection.deletion {
+        Protection::On
+    } else {
+        Protection::Off
+    }
+}
 
 /// Every resource a site wants, in the order they were added.
 #[derive(Debug, Default)]

@@ -145,6 +145,7 @@ impl Ground {
             throughput: None,
             key: self.key.clone(),
             role: "gitaly".into(),
+            snapshots: None,
         }
     }
 

@@ -1,10 +1,12 @@
 //! One binary of integration tests, so that it links once.
 
+mod blueprint;
 mod kinds_compute;
 mod kinds_data;
 mod kinds_edge;
 mod kinds_net;
 mod kinds_store;
+mod policy;
 mod profiles;
 mod site;
 mod stage;

@@ -41,7 +41,7 @@ pub use self::address_association::{AddressAssociation, AddressAssociationOutput
 pub use self::instance::{Instance, InstanceOutput, PROTECTION_TAG, USER_DATA_TAG};
 pub use self::launch_template::{LaunchTemplate, LaunchTemplateOutput};
 pub use self::machine::RootVolume;
-pub use self::volume::{Volume, VolumeOutput, VolumeType};
+pub use self::volume::{SNAPSHOTS_TAG, Volume, VolumeOutput, VolumeType};
 pub use self::volume_attachment::{VolumeAttachment, VolumeAttachmentId, VolumeAttachmentOutput};
 
 use crate::cloud::{Fault, by_code};

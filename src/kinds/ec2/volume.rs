@@ -26,7 +26,13 @@ pub struct Volume {
     pub key: Ref<Key>,
     /// What the node it belongs to runs.
     pub role: String,
+    /// Whose snapshot policy saves it, as the tag [`SNAPSHOTS_TAG`]: root volumes share every other tag with it.
+    pub snapshots: Option<String>,
 }
+
+/// The tag that Data Lifecycle Manager picks volumes by. It takes volumes with any of its tags, so it needs one
+/// that says enough alone.
+pub const SNAPSHOTS_TAG: &str = "gantry:snapshots";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,7 +69,11 @@ pub struct VolumeLive {
 
 impl Volume {
     fn extra_tags(&self) -> Tags {
-        Tags::new().with(ROLE_TAG, &self.role)
+        let tags = Tags::new().with(ROLE_TAG, &self.role);
+        match &self.snapshots {
+            Some(whose) => tags.with(SNAPSHOTS_TAG, whose),
+            None => tags,
+        }
     }
 
     /// Only gp3 volumes have a throughput of their own.

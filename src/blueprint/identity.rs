@@ -1,0 +1,292 @@
+//! What the machines of each role may do in AWS: exactly what that role's software calls.
+
+use std::collections::BTreeMap;
+
+use super::secrets::{Kept, Secrets, valkey_token};
+use super::storage::Storage;
+use super::{Draft, Role};
+use crate::kinds::iam::{self, Grant, InstanceProfile, Target};
+use crate::kinds::s3::Bucket;
+use crate::resource::Ref;
+
+/// The instance profiles, by role.
+pub(super) struct Profiles(BTreeMap<Role, Ref<InstanceProfile>>);
+
+impl Profiles {
+    pub fn get(&self, role: Role) -> Option<&Ref<InstanceProfile>> {
+        self.0.get(&role)
+    }
+}
+
+pub(super) fn add(draft: &mut Draft<'_>, storage: &Storage, secrets: &Secrets) -> Profiles {
+    let mut profiles = BTreeMap::new();
+    for role in Role::of(draft.sizes) {
+        let grants = Allow {
+            draft,
+            storage,
+            secrets,
+            grants: Vec::new(),
+        }
+        .for_role(role);
+        let spec = iam::Role {
+            name: draft.names.role(role.as_str()),
+            path: iam::path(draft.site.site.name.as_str()),
+            service: "ec2.amazonaws.com".to_owned(),
+            grants,
+        };
+        let reference = draft.world.add(role.as_str(), spec);
+        let spec = InstanceProfile {
+            name: draft.names.instance_profile(role.as_str()),
+            path: iam::path(draft.site.site.name.as_str()),
+            role: reference,
+        };
+        profiles.insert(role, draft.world.add(role.as_str(), spec));
+    }
+    Profiles(profiles)
+}
+
+/// The folder of the config bucket that a role reads; no role reads another's.
+pub fn config_prefix(role: Role) -> String {
+    format!("{}/", role.as_str())
+}
+
+struct Allow<'a, 's> {
+    draft: &'a Draft<'s>,
+    storage: &'a Storage,
+    secrets: &'a Secrets,
+    grants: Vec<Grant>,
+}
+
+impl Allow<'_, '_> {
+    fn for_role(mut self, role: Role) -> Vec<Grant> {
+        self.config(role);
+        match role {
+            Role::Rails => {
+                self.objects();
+                self.read_secrets(&self.rails_secrets());
+            }
+            Role::Sidekiq => {
+                self.objects();
+                self.backups();
+                let mut secrets = self.rails_secrets();
+                // The first Sidekiq node is the deploy node: it seeds the database, and gives birth to
+                // gitlab-secrets.json and the host keys.
+                secrets.extend(["initial-root-password".to_owned(), "license".to_owned()]);
+                self.read_secrets(&secrets);
+                self.write_secrets(&["gitlab-secrets", "ssh-host-keys"]);
+            }
+            Role::Gitaly => {
+                self.gitaly_backups();
+                self.read_secrets(&owned(&[
+                    "gitaly-token",
+                    "praefect-internal-token",
+                    "gitlab-shell-secret",
+                    "gitlab-secrets",
+                ]));
+            }
+            Role::Praefect => self.read_secrets(&owned(&[
+                "praefect-database-password",
+                "praefect-external-token",
+                "praefect-internal-token",
+                "gitlab-secrets",
+            ])),
+            Role::Monitoring => self.read_secrets(&owned(&["gitlab-secrets"])),
+            // gantry and its timers run there, and look for the nodes. EC2's listings know no narrower grant.
+            Role::Bastion => self.allow("FindNodes", &["ec2:DescribeInstances"], vec![Target::Any]),
+            Role::Box => {
+                self.objects();
+                self.backups();
+                self.gitaly_backups();
+                let mut secrets = self.rails_secrets();
+                secrets.extend(["initial-root-password".to_owned(), "license".to_owned()]);
+                self.read_secrets(&secrets);
+                self.write_secrets(&["gitlab-secrets", "ssh-host-keys"]);
+                self.session_manager();
+            }
+        }
+        self.key(role);
+        self.grants
+    }
+
+    fn rails_secrets(&self) -> Vec<String> {
+        let mut secrets = owned(&[
+            "gitlab-secrets",
+            "ssh-host-keys",
+            "gitlab-shell-secret",
+            "database-password",
+            "gitaly-token",
+            "praefect-external-token",
+            "smtp-password",
+            "ldap-password",
+            "saml-idp-cert",
+        ]);
+        secrets.extend(
+            self.draft
+                .sizes
+                .caches
+                .iter()
+                .map(|cache| valkey_token(cache.name)),
+        );
+        secrets
+    }
+
+    fn allow(&mut self, sid: &str, actions: &[&str], on: Vec<Target>) {
+        if !on.is_empty() {
+            self.grants.push(Grant {
+                sid: sid.to_owned(),
+                actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+                on,
+                conditions: BTreeMap::new(),
+            });
+        }
+    }
+
+    /// A node's own files. The bucket's name is the blueprint's own choice, so the ARN is known.
+    fn config(&mut self, role: Role) {
+        let arn = format!(
+            "arn:aws:s3:::{}/{}*",
+            self.draft.names.bucket("config"),
+            config_prefix(role)
+        );
+        self.allow("ReadOwnFiles", &["s3:GetObject"], vec![Target::Arn(arn)]);
+    }
+
+    /// doc/administration/object_storage.md, and doc/install/aws/_index.md for the uploads in parts; those two
+    /// actions belong on objects.
+    fn objects(&mut self) {
+        let mut buckets: Vec<&Ref<Bucket>> = self.storage.objects.iter().collect();
+        buckets.push(&self.storage.registry);
+        let whole = buckets
+            .iter()
+            .map(|b| Target::Bucket((*b).clone()))
+            .collect();
+        let within = buckets
+            .iter()
+            .map(|b| Target::Objects((*b).clone()))
+            .collect();
+        self.allow(
+            "ListObjects",
+            &[
+                "s3:GetBucketLocation",
+                "s3:ListBucket",
+                "s3:ListBucketMultipartUploads",
+            ],
+            whole,
+        );
+        self.allow(
+            "UseObjects",
+            &[
+                "s3:AbortMultipartUpload",
+                "s3:DeleteObject",
+                "s3:GetObject",
+                "s3:ListMultipartUploadParts",
+                "s3:PutObject",
+            ],
+            within,
+        );
+    }
+
+    /// Writes and reads, never deletes: who takes over a node must not be able to take the backups with it.
+    fn backups(&mut self) {
+        let bucket = self.storage.backups.clone();
+        self.keep("Backups", &bucket);
+    }
+
+    fn gitaly_backups(&mut self) {
+        let bucket = self.storage.gitaly_backups.clone();
+        self.keep("GitalyBackups", &bucket);
+    }
+
+    fn keep(&mut self, what: &str, bucket: &Ref<Bucket>) {
+        self.allow(
+            &format!("List{what}"),
+            &["s3:GetBucketLocation", "s3:ListBucket"],
+            vec![Target::Bucket(bucket.clone())],
+        );
+        self.allow(
+            &format!("Keep{what}"),
+            &[
+                "s3:AbortMultipartUpload",
+                "s3:GetObject",
+                "s3:ListMultipartUploadParts",
+                "s3:PutObject",
+            ],
+            vec![Target::Objects(bucket.clone())],
+        );
+    }
+
+    /// Of these names, the secrets that the site has.
+    fn read_secrets(&mut self, names: &[String]) {
+        let on = names
+            .iter()
+            .filter_map(|name| {
+                Some(match self.secrets.get(name)? {
+                    Kept::Ours(secret) => Target::Secret(secret.clone()),
+                    Kept::Theirs(arn) => Target::Arn(arn.clone()),
+                })
+            })
+            .collect();
+        self.allow("ReadSecrets", &["secretsmanager:GetSecretValue"], on);
+    }
+
+    fn write_secrets(&mut self, names: &[&str]) {
+        let on = names
+            .iter()
+            .filter_map(|name| self.secrets.ours(name).map(Target::Secret))
+            .collect();
+        self.allow("FillSecrets", &["secretsmanager:PutSecretValue"], on);
+    }
+
+    /// The least that the Session Manager agent needs
+    /// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-create-iam-instance-profile.html>).
+    fn session_manager(&mut self) {
+        self.allow(
+            "SessionManager",
+            &[
+                "ssm:UpdateInstanceInformation",
+                "ssmmessages:CreateControlChannel",
+                "ssmmessages:CreateDataChannel",
+                "ssmmessages:OpenControlChannel",
+                "ssmmessages:OpenDataChannel",
+            ],
+            vec![Target::Any],
+        );
+    }
+
+    /// The site's key, only through the services whose data a node may touch anyway.
+    fn key(&mut self, role: Role) {
+        let region = &self.draft.site.site.region;
+        let mut through = |sid: &str, service: &str, actions: &[&str]| {
+            let via = format!("{service}.{region}.amazonaws.com");
+            self.grants.push(Grant {
+                sid: sid.to_owned(),
+                actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+                on: vec![Target::Key(self.storage.key.clone())],
+                conditions: BTreeMap::from([(
+                    "StringEquals".to_owned(),
+                    BTreeMap::from([("kms:ViaService".to_owned(), via)]),
+                )]),
+            });
+        };
+        let writes = matches!(role, Role::Rails | Role::Sidekiq | Role::Gitaly | Role::Box);
+        let s3: &[&str] = if writes {
+            &["kms:Decrypt", "kms:GenerateDataKey"]
+        } else {
+            &["kms:Decrypt"]
+        };
+        through("KeyThroughS3", "s3", s3);
+        match role {
+            Role::Bastion => {}
+            Role::Sidekiq | Role::Box => through(
+                "KeyThroughSecrets",
+                "secretsmanager",
+                &["kms:Decrypt", "kms:GenerateDataKey"],
+            ),
+            _ => through("KeyThroughSecrets", "secretsmanager", &["kms:Decrypt"]),
+        }
+    }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

@@ -1,0 +1,740 @@
+//! The blueprint of every profile: golden, clean, and with each rule of the lint shown to catch something.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use gantry::blueprint::{self, Blueprint, Complaint, Role, build, lint, matrix};
+use gantry::facts::Facts;
+use gantry::kinds::autoscaling;
+use gantry::kinds::ec2::{Instance, Peer, SecurityGroupRules, Subnet, Volume};
+use gantry::kinds::elb::{Health, TargetGroup};
+use gantry::kinds::rds::ParameterGroup;
+use gantry::kinds::s3::{Bucket, LifecycleRule, Purpose};
+use gantry::profile::{self, Profile, ProfileName};
+use gantry::site::Site;
+use serde_json::Value;
+
+/// A site of this profile, with what else the test wants.
+fn site(profile: ProfileName, more: &str) -> Site {
+    let admin = if more.contains("admin_from") {
+        ""
+    } else {
+        "[network]\nadmin_from = [\"203.0.113.0/24\"]\n"
+    };
+    let text = format!(
+        "[site]\nname = \"acme\"\nprofile = \"{profile}\"\ndomain = \"gitlab.acme.example\"\nregion = \"eu-west-1\"\naccount = \"123456789012\"\n{admin}{more}"
+    );
+    match gantry::site::parse("gantry.toml", &text) {
+        Ok(loaded) => loaded.site,
+        Err(problems) => panic!("{problems:?}\n{text}"),
+    }
+}
+
+fn sizes(site: &Site) -> Profile {
+    profile::get(site.site.profile)
+        .with_overrides(site)
+        .unwrap()
+}
+
+fn drawn(site: &Site) -> Blueprint {
+    let sizes = sizes(site);
+    build(site, &sizes, &Facts::imagined(site, &sizes))
+}
+
+fn complaints(blueprint: &Blueprint, site: &Site) -> String {
+    lint(blueprint, site)
+        .iter()
+        .fold(String::new(), |mut text, complaint: &Complaint| {
+            let _ = writeln!(text, "{complaint}");
+            text
+        })
+}
+
+fn count(blueprint: &Blueprint, kind: &str) -> usize {
+    blueprint
+        .iter()
+        .filter(|(address, _)| address.kind().as_str() == kind)
+        .count()
+}
+
+#[test]
+fn every_profile_as_it_is_drawn() {
+    for name in ProfileName::ALL {
+        let view = drawn(&site(name, "")).view();
+        let text = view
+            .iter()
+            .fold(String::new(), |mut text, (address, spec)| {
+                let _ = writeln!(text, "{address} {spec}");
+                text
+            });
+        insta::assert_snapshot!(format!("blueprint-{name}"), text);
+    }
+}
+
+#[test]
+fn every_profile_is_clean() {
+    for name in ProfileName::ALL {
+        let site = site(name, "");
+        assert_eq!(complaints(&drawn(&site), &site), "", "{name}");
+    }
+}
+
+#[test]
+fn every_switch_of_the_site_file_is_clean() {
+    let switches = [
+        "nat = \"single\"\n",
+        "flow_logs = false\n",
+        "interface_endpoints = true\n",
+        "https_from = [\"198.51.100.0/24\"]\ngit_ssh_from = []\n",
+        "[front]\nproxy_protocol = false\n",
+        "[front]\nregistry_domain = \"registry.acme.example\"\npages_domain = \"pages.other.example\"\n[registry]\n",
+        "[monitoring]\nalarms = false\n",
+        "[backup]\ndlm = false\n",
+        "[protection]\ndeletion = false\n",
+        "[tls]\ncertificate = \"request\"\n",
+        "[tls]\ncertificate = \"arn:aws:acm:eu-west-1:123456789012:certificate/0f\"\n",
+        "[smtp]\naddress = \"mail.acme.example\"\nuser_name = \"git\"\npassword = \"env:SMTP\"\nfrom = \"git@acme.example\"\n",
+        "[ldap]\nhost = \"ldap.acme.example\"\nbase = \"dc=acme\"\nbind_dn = \"cn=git\"\npassword = \"secret:arn:aws:secretsmanager:eu-west-1:123456789012:secret:ldap-AbCdEf\"\n",
+    ];
+    for name in [
+        ProfileName::SingleBox,
+        ProfileName::Poc2k,
+        ProfileName::Ha10k,
+    ] {
+        for switch in switches {
+            let network = "[network]\nadmin_from = [\"203.0.113.0/24\"]\n";
+            let site = site(name, &format!("{network}{switch}"));
+            let blueprint = drawn(&site);
+            assert_eq!(complaints(&blueprint, &site), "", "{name} with {switch}");
+        }
+    }
+}
+
+#[test]
+fn the_same_arguments_give_the_same_blueprint() {
+    let site = site(ProfileName::Ha50k, "");
+    assert_eq!(drawn(&site).view(), drawn(&site).view());
+}
+
+#[test]
+fn machines_and_stores_are_as_many_as_the_profile_says() {
+    for name in ProfileName::ALL {
+        let site = site(name, "");
+        let (sizes, blueprint) = (sizes(&site), drawn(&site));
+        let group =
+            |group: &Option<profile::NodeGroup>| group.as_ref().map_or(0, |g| g.count as usize);
+        let gitaly = sizes.gitaly.as_ref().map_or(0, |g| g.count as usize);
+        let single = usize::from(sizes.single_box.is_some());
+        let fixed = group(&sizes.sidekiq)
+            + group(&sizes.praefect)
+            + group(&sizes.monitoring)
+            + group(&sizes.bastion);
+        assert_eq!(
+            count(&blueprint, "ec2/instance"),
+            fixed + gitaly + single,
+            "{name}"
+        );
+        assert_eq!(count(&blueprint, "ec2/volume"), gitaly + single, "{name}");
+        assert_eq!(
+            count(&blueprint, "ec2/volume_attachment"),
+            gitaly + single,
+            "{name}"
+        );
+        assert_eq!(
+            count(&blueprint, "autoscaling/group"),
+            usize::from(sizes.rails.is_some()),
+            "{name}"
+        );
+        for (_, rails) in blueprint.of::<autoscaling::Group>() {
+            let wanted = sizes.rails.as_ref().unwrap();
+            assert_eq!(
+                (rails.min, rails.desired, rails.max),
+                (wanted.min, wanted.desired, wanted.max)
+            );
+        }
+        let databases =
+            usize::from(sizes.database.is_some()) + usize::from(sizes.praefect_database.is_some());
+        assert_eq!(count(&blueprint, "rds/db_instance"), databases, "{name}");
+        let replicas = sizes
+            .database
+            .as_ref()
+            .map_or(0, |d| d.read_replicas as usize);
+        assert_eq!(count(&blueprint, "rds/db_replica"), replicas, "{name}");
+        assert_eq!(
+            count(&blueprint, "elasticache/replication_group"),
+            sizes.caches.len(),
+            "{name}"
+        );
+        assert_eq!(
+            count(&blueprint, "iam/instance_profile"),
+            Role::of(&sizes).len(),
+            "{name}"
+        );
+        // Ten object types, registry, backups, Gitaly backups, config, logs.
+        assert_eq!(count(&blueprint, "s3/bucket"), 15, "{name}");
+    }
+}
+
+#[test]
+fn nodes_of_a_role_are_spread_over_the_zones() {
+    let site = site(ProfileName::Ha3k, "");
+    let blueprint = drawn(&site);
+    let subnets: BTreeMap<_, &Subnet> = blueprint.of::<Subnet>().collect();
+    let zone = |name: &str| {
+        let (_, node) = blueprint
+            .of::<Instance>()
+            .find(|(address, _)| address.name() == name)
+            .unwrap();
+        subnets[node.subnet.address()].zone.clone()
+    };
+    for role in ["gitaly", "praefect"] {
+        let zones = [1, 2, 3].map(|number| zone(&format!("{role}-{number}")));
+        assert_eq!(zones, ["eu-west-1a", "eu-west-1b", "eu-west-1c"]);
+    }
+    for (address, volume) in blueprint.of::<Volume>() {
+        assert_eq!(
+            volume.zone,
+            zone(address.name()),
+            "a volume lives in the zone of its node"
+        );
+    }
+}
+
+/// Who, to whom, which port: one line each.
+fn table(site: &Site) -> String {
+    matrix(site, &sizes(site))
+        .iter()
+        .fold(String::new(), |mut text, line| {
+            let _ = writeln!(
+                text,
+                "{:18} {:18} {}/{:<5} {}",
+                line.from,
+                line.to,
+                line.protocol.as_str(),
+                line.port,
+                line.why
+            );
+            text
+        })
+}
+
+#[test]
+fn port_matrices() {
+    for name in [
+        ProfileName::SingleBox,
+        ProfileName::Poc2k,
+        ProfileName::Ha3k,
+    ] {
+        insta::assert_snapshot!(format!("ports-{name}"), table(&site(name, "")));
+    }
+    let behind = site(ProfileName::SingleBox, "[tls]\ncertificate = \"request\"\n");
+    insta::assert_snapshot!("ports-single-box-behind-a-load-balancer", table(&behind));
+    for name in [
+        ProfileName::Ha5k,
+        ProfileName::Ha10k,
+        ProfileName::Ha25k,
+        ProfileName::Ha50k,
+    ] {
+        assert_eq!(
+            table(&site(name, "")),
+            table(&site(ProfileName::Ha3k, "")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn each_line_of_the_matrix_is_a_rule_on_both_ends_and_there_are_no_others() {
+    for name in ProfileName::ALL {
+        let site = site(name, "");
+        let blueprint = drawn(&site);
+        let (mut ingress, mut egress) = (Vec::new(), Vec::new());
+        for (address, rules) in blueprint.of::<SecurityGroupRules>() {
+            let peer = |peer: &Peer| match peer {
+                Peer::Cidr(range) => range.to_string(),
+                Peer::Group(group) => group.address().name().to_owned(),
+            };
+            for rule in &rules.ingress {
+                ingress.push((
+                    peer(&rule.peer),
+                    address.name().to_owned(),
+                    rule.from_port,
+                    rule.to_port,
+                ));
+            }
+            for rule in &rules.egress {
+                egress.push((
+                    address.name().to_owned(),
+                    peer(&rule.peer),
+                    rule.from_port,
+                    rule.to_port,
+                ));
+            }
+        }
+        let lines = matrix(&site, &sizes(&site));
+        let wanted = |keep: fn(&blueprint::Line) -> bool| {
+            let mut wanted: Vec<_> = lines
+                .iter()
+                .filter(|line| keep(line))
+                .map(|line| {
+                    (
+                        line.from.to_string(),
+                        line.to.to_string(),
+                        line.port,
+                        line.port,
+                    )
+                })
+                .collect();
+            wanted.sort();
+            wanted
+        };
+        ingress.sort();
+        egress.sort();
+        assert_eq!(
+            ingress,
+            wanted(|line| matches!(line.to, blueprint::End::Group(_))),
+            "{name}"
+        );
+        assert_eq!(
+            egress,
+            wanted(|line| matches!(line.from, blueprint::End::Group(_))),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn proxy_protocol_is_on_both_ends_or_not_at_all() {
+    let flags = |site: &Site| -> Vec<(String, bool, bool)> {
+        drawn(site)
+            .of::<TargetGroup>()
+            .map(|(a, group)| {
+                (
+                    a.name().to_owned(),
+                    group.proxy_protocol,
+                    group.preserve_client_ip,
+                )
+            })
+            .collect()
+    };
+    let public = ["web", "redirect", "ssh"];
+    for (name, proxy, preserve) in flags(&site(ProfileName::Ha3k, "")) {
+        assert_eq!(
+            (proxy, preserve),
+            (public.contains(&name.as_str()), false),
+            "{name}"
+        );
+    }
+    for (name, proxy, preserve) in flags(&site(
+        ProfileName::Ha3k,
+        "[front]\nproxy_protocol = false\n",
+    )) {
+        assert_eq!(
+            (proxy, preserve),
+            (false, public.contains(&name.as_str())),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn gitaly_backups_never_expire() {
+    for name in ProfileName::ALL {
+        let blueprint = drawn(&site(name, ""));
+        for (address, bucket) in blueprint.of::<Bucket>() {
+            if bucket.purpose == Purpose::GitalyBackups {
+                assert_eq!(
+                    bucket.lifecycle,
+                    [LifecycleRule::AbortIncomplete { days: 7 }],
+                    "{address}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn snapshots_by_dlm_only_where_git_data_may_be_saved_so() {
+    for name in ProfileName::ALL {
+        let blueprint = drawn(&site(name, ""));
+        let policies = count(&blueprint, "dlm/policy");
+        assert_eq!(policies, usize::from(!name.is_ha()), "{name}");
+        assert!(
+            blueprint
+                .of::<Volume>()
+                .all(|(_, v)| v.snapshots.is_some() != name.is_ha()),
+            "{name}"
+        );
+        assert_eq!(
+            count(&drawn(&site(name, "[backup]\ndlm = false\n")), "dlm/policy"),
+            0
+        );
+    }
+}
+
+#[test]
+fn records_only_where_the_hosted_zone_reaches() {
+    let site = site(
+        ProfileName::Poc2k,
+        "[front]\nregistry_domain = \"registry.acme.example\"\npages_domain = \"pages.other.example\"\n[registry]\n",
+    );
+    let view = drawn(&site).view();
+    let records: Vec<_> = view
+        .keys()
+        .filter(|address| address.starts_with("route53/"))
+        .collect();
+    assert_eq!(
+        records,
+        [
+            "route53/record:alias-gitlab.acme.example",
+            "route53/record:alias-registry.acme.example",
+            "route53/record:validation-gitlab.acme.example",
+            "route53/record:validation-registry.acme.example",
+        ]
+    );
+    assert_eq!(view["acm/validation:main"]["by_hand"], Value::Bool(true));
+    assert_eq!(
+        view["acm/certificate:main"]["alternative"][1],
+        "*.pages.other.example"
+    );
+}
+
+#[test]
+fn without_a_hosted_zone_the_records_are_made_by_hand() {
+    for (name, more) in [
+        (ProfileName::Poc2k, ""),
+        (ProfileName::SingleBox, ""),
+        (ProfileName::SingleBox, "[tls]\ncertificate = \"request\"\n"),
+    ] {
+        let site = site(name, more);
+        let sizes = sizes(&site);
+        let facts = Facts {
+            hosted_zone: None,
+            ..Facts::imagined(&site, &sizes)
+        };
+        let blueprint = build(&site, &sizes, &facts);
+        assert_eq!(count(&blueprint, "route53/record"), 0);
+        if let Some(validation) = blueprint.view().get("acm/validation:main") {
+            assert_eq!(validation["by_hand"], Value::Bool(true));
+        }
+    }
+}
+
+#[test]
+fn user_data_is_small_and_tells_no_secret() {
+    for name in ProfileName::ALL {
+        for (address, node) in drawn(&site(name, "")).of::<Instance>() {
+            assert!(node.user_data.starts_with("#cloud-config\n"), "{address}");
+            assert!(node.user_data.len() < 1024, "{address}");
+        }
+    }
+    let site = site(ProfileName::Poc2k, "");
+    let blueprint = drawn(&site);
+    let (_, node) = blueprint
+        .of::<Instance>()
+        .find(|(a, _)| a.name() == "gitaly-1")
+        .unwrap();
+    insta::assert_snapshot!(node.user_data);
+}
+
+#[test]
+fn an_existing_parameter_group_stands_in_for_ours() {
+    let site = site(
+        ProfileName::Ha3k,
+        "[database]\nparameter_group = \"theirs\"\n[cache]\nparameter_group = \"theirs-too\"\n",
+    );
+    let view = drawn(&site).view();
+    assert!(!view.contains_key("rds/parameter_group:main"));
+    assert!(view.contains_key("rds/parameter_group:praefect"));
+    assert!(!view.contains_key("elasticache/parameter_group:main"));
+    assert_eq!(
+        view["rds/db_instance:main"]["parameter_group"]["existing"],
+        "theirs"
+    );
+    assert_eq!(
+        view["elasticache/replication_group:main"]["parameter_group"]["existing"],
+        "theirs-too"
+    );
+}
+
+/// The rules of the complaints about a good blueprint with one thing changed or added.
+fn broken<R: gantry::resource::Resource>(
+    name: ProfileName,
+    address: &str,
+    mend: impl Fn(&mut R),
+) -> Vec<&'static str> {
+    let site = site(name, "");
+    let mut blueprint = drawn(&site);
+    let (_, spec) = blueprint
+        .of::<R>()
+        .find(|(a, _)| a.to_string() == address)
+        .unwrap_or_else(|| panic!("no {address}"));
+    let mut spec = spec.clone();
+    mend(&mut spec);
+    blueprint.add("broken", spec);
+    let mut rules: Vec<_> = lint(&blueprint, &site)
+        .iter()
+        .map(|complaint| complaint.rule)
+        .collect();
+    rules.dedup();
+    rules
+}
+
+#[test]
+fn lint_catches_each_sort_of_contradiction() {
+    use gantry::kinds::{dlm, ec2, elasticache, elb, iam, kms, rds, s3};
+    let ha = ProfileName::Ha3k;
+    let poc = ProfileName::Poc2k;
+
+    // Ports.
+    let rules = |mend: fn(&mut SecurityGroupRules)| {
+        broken::<SecurityGroupRules>(ha, "ec2/security_group_rules:gitaly", mend)
+    };
+    let world = || Peer::Cidr("0.0.0.0/0".parse().unwrap());
+    assert_eq!(
+        rules(|r| r.ingress[0].peer = Peer::Cidr("0.0.0.0/0".parse().unwrap())),
+        ["open-port"]
+    );
+    assert_eq!(rules(|r| r.egress[0].why.clear()), ["rule-without-reason"]);
+    assert_eq!(
+        rules(|r| r.egress[0].why = "l'apostrophe".into()),
+        ["rule-text"]
+    );
+    assert_eq!(
+        rules(|r| {
+            let rule = r.ingress[0].clone();
+            r.ingress = vec![rule; 61];
+        }),
+        ["too-many-rules"]
+    );
+    assert_eq!(
+        broken::<SecurityGroupRules>(ha, "ec2/security_group_rules:rails", |r| {
+            r.egress[0].peer = world();
+            r.egress[0].from_port = 5432;
+            r.egress[0].to_port = 5432;
+        }),
+        ["open-egress"]
+    );
+
+    // Machines.
+    let node = |mend: fn(&mut Instance)| broken::<Instance>(ha, "ec2/instance:gitaly-1", mend);
+    assert_eq!(node(|n| n.image = "ubuntu".into()), ["image"]);
+    assert_eq!(node(|n| n.groups.clear()), ["no-group"]);
+    assert_eq!(node(|n| n.role.clear()), ["missing-tag"]);
+    assert_eq!(node(|n| n.user_data = "x".repeat(17_000)), ["user-data"]);
+    assert_eq!(
+        node(|n| n.user_data = "db_password: hunter2".into()),
+        ["user-data"]
+    );
+    assert_eq!(
+        broken::<Instance>(ha, "ec2/instance:bastion", |_| ()),
+        ["public-node"]
+    );
+    assert_eq!(
+        broken::<ec2::AddressAssociation>(ha, "ec2/address_association:bastion", |_| ()),
+        [""; 0]
+    );
+    assert_eq!(
+        broken::<autoscaling::Group>(ha, "autoscaling/group:rails", |g| g.min = g.max + 1),
+        ["sizes"]
+    );
+
+    // Names.
+    assert_eq!(
+        broken::<elb::LoadBalancer>(ha, "elb/load_balancer:public", |b| b.name = "x".repeat(33)),
+        ["name-too-long"]
+    );
+    assert_eq!(
+        broken::<elb::LoadBalancer>(ha, "elb/load_balancer:public", |b| b.name =
+            "internal-x".into()),
+        ["name-reserved"]
+    );
+    assert_eq!(
+        broken::<rds::DbInstance>(ha, "rds/db_instance:main", |d| d.identifier =
+            "x".repeat(64)),
+        ["name-too-long"]
+    );
+    assert_eq!(
+        broken::<Bucket>(ha, "s3/bucket:lfs", |b| b.name.clear()),
+        ["name-empty"]
+    );
+
+    // Stores.
+    assert_eq!(
+        broken::<rds::DbInstance>(ha, "rds/db_instance:main", |d| d.backup_days = 0),
+        ["no-backup"]
+    );
+    assert_eq!(
+        broken::<rds::DbInstance>(ha, "rds/db_instance:main", |d| d.protection =
+            gantry::kinds::Protection::Off),
+        ["unprotected"]
+    );
+    assert_eq!(
+        broken::<rds::DbInstance>(ha, "rds/db_instance:main", |d| d.groups.clear()),
+        ["no-group"]
+    );
+    assert_eq!(
+        broken::<ParameterGroup>(ha, "rds/parameter_group:main", |g| {
+            g.parameters.remove("rds.force_ssl");
+        }),
+        ["plain-connections"]
+    );
+    assert_eq!(
+        broken::<kms::Key>(ha, "kms/key:main", |k| k.rotation = false),
+        ["key-rotation"]
+    );
+    assert_eq!(
+        broken::<kms::Key>(ha, "kms/key:main", |k| k.pending_days = 3),
+        ["key-pending"]
+    );
+    let _ = elasticache::KINDS;
+
+    // Buckets.
+    let bucket = |mend: fn(&mut Bucket)| broken::<Bucket>(ha, "s3/bucket:artifacts", mend);
+    assert_eq!(
+        bucket(|b| b.encryption = s3::BucketEncryption::S3Managed),
+        ["unencrypted"]
+    );
+    assert_eq!(bucket(|b| b.log_to = None), ["no-access-log"]);
+    assert_eq!(
+        bucket(|b| b.allow_delivery.push(s3::Delivery::FlowLogs)),
+        ["public-bucket"]
+    );
+    assert_eq!(bucket(|b| b.lifecycle.clear()), ["incomplete-uploads"]);
+    assert_eq!(
+        bucket(|b| b.lifecycle.push(LifecycleRule::Expire {
+            days: 1,
+            prefix: String::new()
+        })),
+        ["data-expires"]
+    );
+    assert_eq!(
+        broken::<Bucket>(ha, "s3/bucket:gitaly-backups", |b| b
+            .lifecycle
+            .push(LifecycleRule::ExpireNoncurrent { days: 30 })),
+        ["data-expires"]
+    );
+
+    // Load balancers.
+    assert_eq!(
+        broken::<elb::LoadBalancer>(ha, "elb/load_balancer:public", |b| b.groups.clear()),
+        ["no-group"]
+    );
+    assert_eq!(
+        broken::<elb::LoadBalancer>(ha, "elb/load_balancer:public", |b| b.logs = None),
+        ["no-access-log"]
+    );
+    assert_eq!(
+        broken::<elb::LoadBalancer>(ha, "elb/load_balancer:praefect", |b| b.scheme =
+            elb::Scheme::Public),
+        ["wrong-subnet", "no-access-log"]
+    );
+    assert_eq!(
+        broken::<TargetGroup>(ha, "elb/target_group:web", |g| g.preserve_client_ip = true),
+        ["two-client-addresses"]
+    );
+    assert_eq!(
+        broken::<TargetGroup>(ha, "elb/target_group:ssh", |g| g.health = Health::Tcp),
+        ["noisy-check"]
+    );
+    assert_eq!(
+        broken::<elb::Listener>(ha, "elb/listener:https", |l| l.protocol =
+            elb::ListenerProtocol::Tcp),
+        ["no-tls"]
+    );
+
+    // Snapshots.
+    assert_eq!(
+        broken::<Volume>(ha, "ec2/volume:gitaly-1", |v| v.snapshots =
+            Some("acme".into())),
+        ["cluster-snapshot"]
+    );
+    assert_eq!(
+        broken::<dlm::Policy>(poc, "dlm/policy:git-data", |p| {
+            p.target_tags.insert("more".into(), "x".into());
+        }),
+        ["snapshot-target"]
+    );
+    assert_eq!(
+        broken::<dlm::Policy>(poc, "dlm/policy:git-data", |p| {
+            p.target_tags = [("gantry:role".to_owned(), "gitaly".to_owned())].into();
+        }),
+        ["snapshot-target"]
+    );
+
+    // Roles.
+    let role = |mend: fn(&mut iam::Role)| broken::<iam::Role>(ha, "iam/role:gitaly", mend);
+    assert_eq!(
+        role(|r| r.grants[0].actions = vec!["s3:*".into()]),
+        ["wide-grant"]
+    );
+    assert_eq!(
+        role(|r| r.grants[0].on = vec![iam::Target::Any]),
+        ["wide-grant"]
+    );
+    assert_eq!(role(|r| r.grants[0].sid = "with space".into()), ["sid"]);
+    assert_eq!(
+        role(|r| {
+            let keep = r
+                .grants
+                .iter_mut()
+                .find(|g| g.sid == "KeepGitalyBackups")
+                .unwrap();
+            keep.actions.push("s3:DeleteObject".into());
+        }),
+        ["deletes-backups"]
+    );
+}
+
+#[test]
+fn lint_catches_an_address_used_twice() {
+    let site = site(ProfileName::Poc2k, "");
+    let mut blueprint = drawn(&site);
+    let (_, key) = blueprint.of::<gantry::kinds::kms::Key>().next().unwrap();
+    let key = key.clone();
+    blueprint.add("main", key);
+    assert_eq!(
+        complaints(&blueprint, &site),
+        "kms/key:main: is there twice (duplicate-address)\n"
+    );
+}
+
+#[test]
+fn lint_catches_what_points_into_another_blueprint() {
+    let site = site(ProfileName::Ha3k, "");
+    let other = drawn(&site);
+    let (_, database) = other.of::<gantry::kinds::rds::DbInstance>().next().unwrap();
+    let mut blueprint = Blueprint::new();
+    blueprint.add("main", database.clone());
+    let rules: Vec<_> = lint(&blueprint, &site).iter().map(|c| c.rule).collect();
+    assert!(rules.contains(&"dangling-reference"), "{rules:?}");
+    assert!(rules.contains(&"unencrypted"), "{rules:?}");
+}
+
+#[test]
+fn lint_catches_a_public_store() {
+    let site = site(ProfileName::Ha3k, "");
+    let mut blueprint = drawn(&site);
+    let (_, subnet) = blueprint.of::<Subnet>().next().unwrap();
+    let mut subnet = subnet.clone();
+    subnet.exposure = gantry::kinds::ec2::Exposure::Public;
+    let public = blueprint.add("open", subnet);
+    let (_, group) = blueprint
+        .of::<gantry::kinds::rds::SubnetGroup>()
+        .next()
+        .unwrap();
+    let mut group = group.clone();
+    group.subnets = vec![public];
+    let group = blueprint.add("open", group);
+    let (_, database) = blueprint
+        .of::<gantry::kinds::rds::DbInstance>()
+        .next()
+        .unwrap();
+    let mut database = database.clone();
+    database.subnet_group = group;
+    blueprint.add("open", database);
+    assert_eq!(
+        complaints(&blueprint, &site),
+        "rds/db_instance:open: lies in a public subnet (public-store)\n"
+    );
+}
