@@ -91,7 +91,7 @@ pub async fn configuration(region: &str) -> SdkConfig {
 pub fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_secs(60))
+        .read_timeout(Duration::from_mins(1))
         .operation_attempt_timeout(Duration::from_secs(90))
         .build()
 }

@@ -56,7 +56,7 @@ pub fn progress(say: &Say, clock: Clock) -> Observer {
         drawn
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .see(event)
+            .see(event);
     })
 }
 

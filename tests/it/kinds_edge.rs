@@ -195,11 +195,12 @@ impl Stage {
 }
 
 /// The refusal's code of a call that must not go through.
-fn refused<T: std::fmt::Debug, E: ProvideErrorMetadata, R>(
+fn refused<T, E, R>(
     answer: Result<T, aws_smithy_runtime_api::client::result::SdkError<E, R>>,
 ) -> String
 where
-    E: std::fmt::Debug,
+    T: std::fmt::Debug,
+    E: ProvideErrorMetadata + std::fmt::Debug,
     R: std::fmt::Debug,
 {
     match answer.unwrap_err() {
@@ -1127,7 +1128,9 @@ async fn a_topic_from_first_to_last() {
     e.s.sandbox.change(|w| {
         let row = w.get_mut(REGION, "sns/topic", &id).unwrap();
         let all = row.v["_subscriptions"].as_array_mut().unwrap();
-        all.iter_mut().for_each(|s| s["pending"] = json!(false));
+        for subscription in all {
+            subscription["pending"] = json!(false);
+        }
     });
     e.s.mend(&alarms, &id, &spec, &["emails"]).await;
 

@@ -243,10 +243,10 @@ pub(in crate::kinds) async fn ours(cx: &CloudCx) -> Result<Vec<(CertificateDetai
             Whose::Remembered(address) => still_owned(address, &tags_of(&arn, cx).await?, cx),
             Whose::Foreign => None,
         };
-        if let Some(owned) = owned {
-            if let Some(detail) = describe(&arn, cx).await? {
-                ours.push((detail, owned));
-            }
+        if let Some(owned) = owned
+            && let Some(detail) = describe(&arn, cx).await?
+        {
+            ours.push((detail, owned));
         }
     }
     Ok(ours)

@@ -218,11 +218,11 @@ impl Resource for ParameterGroup {
                     .await?;
             }
         }
-        if let Change::Fields(diff) = change {
-            if diff.has("tags") {
-                let arn = arn("parametergroup", id, cx.cloud);
-                retag(&arn, &cx.tags(&Tags::new()), cx).await?;
-            }
+        if let Change::Fields(diff) = change
+            && diff.has("tags")
+        {
+            let arn = arn("parametergroup", id, cx.cloud);
+            retag(&arn, &cx.tags(&Tags::new()), cx).await?;
         }
         Ok(())
     }

@@ -139,10 +139,10 @@ impl Resource for InstanceProfile {
                 other => other?,
             }
         }
-        if let Change::Fields(diff) = change {
-            if diff.has("tags") {
-                retag(id, &cx.tags(&Tags::new()), diff, cx.cloud).await?;
-            }
+        if let Change::Fields(diff) = change
+            && diff.has("tags")
+        {
+            retag(id, &cx.tags(&Tags::new()), diff, cx.cloud).await?;
         }
         Ok(())
     }

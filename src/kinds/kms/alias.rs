@@ -97,9 +97,12 @@ impl Resource for Alias {
         let listed = list(cx).await?;
         Ok(ids
             .iter()
-            .map(|id| match listed.iter().any(|a| a.name == *id) {
-                true => Readiness::Ready(AliasOutput { name: id.clone() }),
-                false => Readiness::Absent,
+            .map(|id| {
+                if listed.iter().any(|a| a.name == *id) {
+                    Readiness::Ready(AliasOutput { name: id.clone() })
+                } else {
+                    Readiness::Absent
+                }
             })
             .collect())
     }

@@ -174,23 +174,23 @@ impl Resource for LogGroup {
                 })
                 .await?;
         }
-        if let Change::Fields(diff) = change {
-            if diff.has("tags") {
-                let tags = cx.tags(&Tags::new());
-                tag(id, &tags, cx).await?;
-                let surplus = surplus(change, &tags);
-                if !surplus.is_empty() {
-                    cx.cloud
-                        .put("logs:UntagResource", || {
-                            cx.aws()
-                                .logs
-                                .untag_resource()
-                                .resource_arn(id)
-                                .set_tag_keys(Some(surplus.clone()))
-                                .send()
-                        })
-                        .await?;
-                }
+        if let Change::Fields(diff) = change
+            && diff.has("tags")
+        {
+            let tags = cx.tags(&Tags::new());
+            tag(id, &tags, cx).await?;
+            let surplus = surplus(change, &tags);
+            if !surplus.is_empty() {
+                cx.cloud
+                    .put("logs:UntagResource", || {
+                        cx.aws()
+                            .logs
+                            .untag_resource()
+                            .resource_arn(id)
+                            .set_tag_keys(Some(surplus.clone()))
+                            .send()
+                    })
+                    .await?;
             }
         }
         Ok(())

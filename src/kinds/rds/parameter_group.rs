@@ -214,12 +214,12 @@ impl Resource for ParameterGroup {
                     .await?;
             }
         }
-        if let Change::Fields(diff) = change {
-            if diff.has("tags") {
-                let scope = cx.cloud.scope();
-                let arn = format!("arn:aws:rds:{}:{}:pg:{id}", scope.region, scope.account);
-                retag(&arn, &cx.tags(&Tags::new()), cx).await?;
-            }
+        if let Change::Fields(diff) = change
+            && diff.has("tags")
+        {
+            let scope = cx.cloud.scope();
+            let arn = format!("arn:aws:rds:{}:{}:pg:{id}", scope.region, scope.account);
+            retag(&arn, &cx.tags(&Tags::new()), cx).await?;
         }
         Ok(())
     }

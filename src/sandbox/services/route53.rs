@@ -339,10 +339,10 @@ fn apply(
             }
             let mut row = wanted;
             // What did not change has been there since it was made.
-            if let Some(have) = table.get(&key) {
-                if same(&have.v, &row.v) {
-                    row.born = have.born;
-                }
+            if let Some(have) = table.get(&key)
+                && same(&have.v, &row.v)
+            {
+                row.born = have.born;
             }
             table.insert(key, row);
             Ok(())
@@ -414,15 +414,14 @@ fn row_of(
                 format!("Invalid request: no values for {name}"),
             ));
         }
-        if kind == "A" {
-            if let Some(wrong) = values
+        if kind == "A"
+            && let Some(wrong) = values
                 .iter()
                 .find(|v| v.parse::<std::net::Ipv4Addr>().is_err())
-            {
-                return Err(refuse(format!(
-                    "Invalid Resource Record: 'FATAL problem: ARRDATAIllegalIPv4Address (Value is not a valid IPv4 address) encountered with '{wrong}''"
-                )));
-            }
+        {
+            return Err(refuse(format!(
+                "Invalid Resource Record: 'FATAL problem: ARRDATAIllegalIPv4Address (Value is not a valid IPv4 address) encountered with '{wrong}''"
+            )));
         }
         let list: Vec<Value> = values.iter().map(|v| json!({"Value": v})).collect();
         v["TTL"] = json!(ttl);

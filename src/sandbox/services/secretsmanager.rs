@@ -314,10 +314,10 @@ fn list(world: &mut World, call: &Call) -> Outcome {
         }
         if hit {
             let mut v = described(row);
-            if let Value::Object(map) = &mut v {
-                if let Some(stages) = map.remove("VersionIdsToStages") {
-                    map.insert("SecretVersionsToStages".into(), stages);
-                }
+            if let Value::Object(map) = &mut v
+                && let Some(stages) = map.remove("VersionIdsToStages")
+            {
+                map.insert("SecretVersionsToStages".into(), stages);
             }
             shown.push(v);
         }

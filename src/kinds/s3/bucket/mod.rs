@@ -350,7 +350,8 @@ async fn exists(name: &str, cx: &CloudCx) -> Result<bool, Fault> {
 
 /// A listed bucket with its settings; none when it is not this site's, or gone meanwhile.
 async fn look(name: String, cx: &CloudCx) -> Result<Option<Found<Bucket>>, Fault> {
-    match describe(&name, cx).await {
+    // The futures of a dozen calls are large: on the heap.
+    match Box::pin(describe(&name, cx)).await {
         Err(fault) if fault.code() == "NoSuchBucket" => Ok(None),
         other => other,
     }
@@ -372,7 +373,7 @@ async fn describe(name: &str, cx: &CloudCx) -> Result<Option<Found<Bucket>>, Fau
             None => return Ok(None),
         },
     };
-    let live = settings::read(name, tags, cx).await?;
+    let live = Box::pin(settings::read(name, tags, cx)).await?;
     Ok(Some(Found {
         address,
         id: name.to_owned(),

@@ -327,7 +327,7 @@ fn hold_address(
     let association = world.id("eipassoc");
     let mut private = String::new();
     if let Some(row) = world.get_mut(&call.region, "ec2/network_interface", &eni) {
-        private = row.text("privateIpAddress").to_owned();
+        row.text("privateIpAddress").clone_into(&mut private);
         let ip = part["publicIp"].clone();
         row.set("interfaceType", "nat_gateway");
         row.set(

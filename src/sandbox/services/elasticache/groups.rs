@@ -105,9 +105,10 @@ pub(super) fn modify_subnet_group(world: &mut World, call: &Call) -> Outcome {
     if world.get(&call.region, SUBNET_GROUPS, &name).is_none() {
         return Err(missing_subnet_group(&name));
     }
-    let changed = match call.texts("SubnetIds").is_empty() {
-        true => None,
-        false => Some(subnets(world, call)?.0),
+    let changed = if call.texts("SubnetIds").is_empty() {
+        None
+    } else {
+        Some(subnets(world, call)?.0)
     };
     let kept = call.texts("SubnetIds");
     let held = world.rows(&call.region, GROUPS).any(|(_, g)| {
@@ -267,10 +268,10 @@ pub(super) fn reset_parameter_group(world: &mut World, call: &Call) -> Outcome {
     let name = own_group(world, call)?;
     let asked = known(call)?;
     let all = call.flag("ResetAllParameters") == Some(true);
-    if let Some(row) = world.get_mut(&call.region, PARAMETER_GROUPS, &name) {
-        if let Some(Value::Object(set)) = row.v.get_mut("_parameters") {
-            set.retain(|k, _| !all && !asked.iter().any(|(name, _)| name == k));
-        }
+    if let Some(row) = world.get_mut(&call.region, PARAMETER_GROUPS, &name)
+        && let Some(Value::Object(set)) = row.v.get_mut("_parameters")
+    {
+        set.retain(|k, _| !all && !asked.iter().any(|(name, _)| name == k));
     }
     Ok(json!({"CacheParameterGroupName": name}).into())
 }

@@ -104,7 +104,7 @@ fn check_window(call: &Call) -> Result<(), Refusal> {
         let length = window
             .split_once('-')
             .and_then(|(from, to)| Some((minutes(to)? - minutes(from)?).rem_euclid(24 * 60)));
-        if !length.is_some_and(|l| l >= 60) {
+        if length.is_none_or(|l| l < 60) {
             return Err(invalid(format!(
                 "The snapshot window {window} is not valid; it must be at least 60 minutes."
             )));

@@ -301,14 +301,14 @@ pub(super) fn modify(world: &mut World, call: &Call) -> Outcome {
     let arn = call.need("TargetGroupArn")?.to_owned();
     let row = need(world, call, GROUPS, &arn)?;
     let health = health(call, &row.v)?;
-    if let Some(row) = world.get_mut(&call.region, GROUPS, &arn) {
-        if let Value::Object(map) = &mut row.v {
-            for (key, value) in health {
-                if value.is_null() {
-                    map.remove(&key);
-                } else {
-                    map.insert(key, value);
-                }
+    if let Some(row) = world.get_mut(&call.region, GROUPS, &arn)
+        && let Value::Object(map) = &mut row.v
+    {
+        for (key, value) in health {
+            if value.is_null() {
+                map.remove(&key);
+            } else {
+                map.insert(key, value);
             }
         }
     }

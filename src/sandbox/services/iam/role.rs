@@ -18,13 +18,13 @@ pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
     let trust = call.need("AssumeRolePolicyDocument")?.to_owned();
     check_trust(world, call, &trust)?;
     let tags = tags_asked(call)?;
-    if let Some(length) = call.int("MaxSessionDuration") {
-        if !(3_600..=43_200).contains(&length) {
-            return Err(Refusal::bad(
-                "ValidationError",
-                "MaxSessionDuration must be between 3600 and 43200",
-            ));
-        }
+    if let Some(length) = call.int("MaxSessionDuration")
+        && !(3_600..=43_200).contains(&length)
+    {
+        return Err(Refusal::bad(
+            "ValidationError",
+            "MaxSessionDuration must be between 3600 and 43200",
+        ));
     }
     // Names differ from each other in more than case.
     if world
@@ -250,7 +250,7 @@ pub(super) fn put_policy(world: &mut World, call: &Call) -> Outcome {
     let document = call.need("PolicyDocument")?.to_owned();
     check_grants(&document)?;
     change(world, &name, |row| {
-        row.v["_policies"][policy] = json!(document)
+        row.v["_policies"][policy] = json!(document);
     });
     nothing()
 }

@@ -335,10 +335,10 @@ pub(super) fn reset_parameter_group(world: &mut World, call: &Call) -> Outcome {
     let name = own_group(world, call)?;
     let asked = known(call)?;
     let all = call.flag("ResetAllParameters") == Some(true);
-    if let Some(row) = world.get_mut(&call.region, PARAMETER_GROUPS, &name) {
-        if let Some(Value::Object(set)) = row.v.get_mut("_parameters") {
-            set.retain(|k, _| !all && !asked.iter().any(|(name, _)| name == k));
-        }
+    if let Some(row) = world.get_mut(&call.region, PARAMETER_GROUPS, &name)
+        && let Some(Value::Object(set)) = row.v.get_mut("_parameters")
+    {
+        set.retain(|k, _| !all && !asked.iter().any(|(name, _)| name == k));
     }
     Ok(json!({"DBParameterGroupName": name}).into())
 }

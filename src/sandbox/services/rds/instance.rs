@@ -286,7 +286,7 @@ fn insert(
         "PerformanceInsightsEnabled": insights,
         "EnabledCloudwatchLogsExports": {"member": exports},
         "LicenseModel": "postgresql-license", "MonitoringInterval": 0, "NetworkType": "IPV4",
-        "InstanceCreateTime": crate::sandbox::services::rds::snapshot::time(call.now),
+        "InstanceCreateTime": snapshot::time(call.now),
     });
     crate::sandbox::codec::merge(&mut v, &more);
     let backs_up = v["BackupRetentionPeriod"].as_i64().unwrap_or_default() > 0;

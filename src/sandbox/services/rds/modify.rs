@@ -21,12 +21,11 @@ pub(super) fn modify(world: &mut World, call: &Call) -> Outcome {
     }
     let quick = quick(world, call, &row)?;
     let slow = slow(call, &row)?;
-    let security = match call.texts("VpcSecurityGroupIds").is_empty() {
-        true => None,
-        false => {
-            let vpc = row.v["DBSubnetGroup"]["VpcId"].as_str().unwrap_or_default();
-            Some(security_groups(world, call, vpc)?)
-        }
+    let security = if call.texts("VpcSecurityGroupIds").is_empty() {
+        None
+    } else {
+        let vpc = row.v["DBSubnetGroup"]["VpcId"].as_str().unwrap_or_default();
+        Some(security_groups(world, call, vpc)?)
     };
     let exports = exports(call, &row)?;
     let parameters = match call.opt("DBParameterGroupName") {

@@ -120,12 +120,12 @@ pub(super) fn storage(s: &Storage) -> Result<(), Refusal> {
 }
 
 fn gp3(s: &Storage) -> Result<(), Refusal> {
-    if let Some(iops) = s.iops {
-        if !(12_000..=64_000).contains(&iops) || iops > s.gib * 500 {
-            return Err(combination(format!(
-                "IOPS of gp3 must be between 12000 and 64000 for this size, not {iops}"
-            )));
-        }
+    if let Some(iops) = s.iops
+        && (!(12_000..=64_000).contains(&iops) || iops > s.gib * 500)
+    {
+        return Err(combination(format!(
+            "IOPS of gp3 must be between 12000 and 64000 for this size, not {iops}"
+        )));
     }
     if let Some(throughput) = s.throughput {
         let iops = s.iops.unwrap_or(12_000);

@@ -226,13 +226,13 @@ fn put_lifecycle(world: &mut World, call: &Call, bucket: &str) -> Outcome {
         if rule.get("Filter").is_none() && rule.get("Prefix").is_none() {
             return Err(malformed());
         }
-        if let Some(id) = rule.get("ID").and_then(Value::as_str) {
-            if id.len() > 255 || !ids.insert(id.to_owned()) {
-                return Err(Refusal::bad(
-                    "InvalidArgument",
-                    "Rule ID must be unique. Found same ID for more than one rule",
-                ));
-            }
+        if let Some(id) = rule.get("ID").and_then(Value::as_str)
+            && (id.len() > 255 || !ids.insert(id.to_owned()))
+        {
+            return Err(Refusal::bad(
+                "InvalidArgument",
+                "Rule ID must be unique. Found same ID for more than one rule",
+            ));
         }
         let days = [
             "Expiration.Days",
