@@ -143,7 +143,7 @@ fn what_init_writes() {
         insta::assert_snapshot!(
             "site-file-of-poc-2k",
             defaults(ProfileName::Poc2k).to_toml()
-        )
+        );
     });
 }
 
@@ -182,7 +182,7 @@ fn schema_keys() -> BTreeSet<String> {
                     value,
                     format!("{prefix}.{key}").trim_start_matches('.'),
                     keys,
-                )
+                );
             }),
             None => {
                 keys.insert(prefix.to_owned());
