@@ -183,7 +183,7 @@ fn routes(
         let letter = letter(&zone.name);
         let gateway = match gateways.first() {
             Some(first) if draft.site.network.nat == Nat::Single => first.clone(),
-            _ => nat(draft, &letter, &zone.public),
+            _ => nat(draft, &letter, &zone.public, internet),
         };
         let table = RouteTable {
             vpc: network.vpc.clone(),
@@ -199,13 +199,19 @@ fn routes(
     tables
 }
 
-fn nat(draft: &mut Draft<'_>, letter: &str, public: &Ref<Subnet>) -> Ref<NatGateway> {
+fn nat(
+    draft: &mut Draft<'_>,
+    letter: &str,
+    public: &Ref<Subnet>,
+    internet: &Ref<InternetGateway>,
+) -> Ref<NatGateway> {
     let address = draft.world.add(format!("nat-{letter}"), ElasticIp {});
     draft.world.add(
         letter,
         NatGateway {
             subnet: public.clone(),
             address,
+            internet: internet.clone(),
         },
     )
 }

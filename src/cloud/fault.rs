@@ -356,10 +356,12 @@ fn is_later(code: &str, message: &str) -> bool {
             | "MalformedPolicyDocument"
             | "MalformedPolicy"
             | "KMSInvalidStateException"
+            | "Gateway.NotAttached"
     ) || code.ends_with(".InUse")
         || (code == "InvalidParameterValue" && message.contains("IAM Instance Profile"))
         || (code == "MalformedPolicyDocumentException" && message.contains("invalid principals"))
         || (code == "ValidationError" && message.contains("IAM Instance Profile"))
+        || (code == "InvalidRequestException" && message.contains("cannot be assumed"))
         || (code == "ValidationError"
             && message
                 .contains("AutoScalingGroup by this name already exists and is being deleted"))

@@ -73,7 +73,6 @@ fn lists(value: Value) -> Value {
 pub fn from_xml(body: &[u8]) -> Value {
     let text = String::from_utf8_lossy(body);
     let mut reader = Reader::from_str(&text);
-    reader.config_mut().trim_text(true);
     let mut stack: Vec<(String, Map<String, Value>, String)> =
         vec![(String::new(), Map::new(), String::new())];
     loop {

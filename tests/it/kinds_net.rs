@@ -259,6 +259,7 @@ async fn network() -> Network {
     let nat = NatGateway {
         subnet: public.0.clone(),
         address: address.0.clone(),
+        internet: door.0.clone(),
     };
     let nat = s.make("a", nat).await;
     Network {
@@ -300,6 +301,7 @@ async fn the_network_is_made_mended_and_taken_down() {
     let nat = NatGateway {
         subnet: n.public.0.clone(),
         address: n.address.0.clone(),
+        internet: n.door.0.clone(),
     };
     n.s.same(
         &n.vpc.0,
@@ -619,13 +621,14 @@ async fn a_lost_answer_makes_nothing_twice() {
             },
         )
         .await;
-    s.make("main", InternetGateway { vpc: vpc.0.clone() }).await;
+    let door = s.make("main", InternetGateway { vpc: vpc.0.clone() }).await;
     let place = subnet(&vpc.0, "10.20.0.0/24", "a", Exposure::Public);
     let place = s.make("public-a", place).await;
     let address = s.make("nat-a", ElasticIp {}).await;
     let nat = NatGateway {
         subnet: place.0.clone(),
         address: address.0.clone(),
+        internet: door.0.clone(),
     };
     let table = RouteTable {
         vpc: vpc.0.clone(),
@@ -670,9 +673,14 @@ async fn a_nat_gateway_without_a_way_out_fails() {
     let place = subnet(&vpc.0, "10.20.0.0/24", "a", Exposure::Public);
     let place = s.make("public-a", place).await;
     let address = s.make("nat-a", ElasticIp {}).await;
+    // Wanted, but never attached.
+    let internet = s
+        .blueprint
+        .add("main", InternetGateway { vpc: vpc.0.clone() });
     let nat = NatGateway {
         subnet: place.0.clone(),
         address: address.0.clone(),
+        internet,
     };
     let at = s.blueprint.add("a", nat.clone());
     let id = s.start(&nat, at.address()).await.unwrap();

@@ -5,7 +5,10 @@
 use aws_sdk_ec2::types::{NatGateway as Live, ResourceType};
 use serde::{Deserialize, Serialize};
 
-use super::{ElasticIp, Subnet, by, in_order, ours, remove, settle_tags, tagged, tags_of, text};
+use super::{
+    ElasticIp, InternetGateway, Subnet, by, in_order, ours, remove, settle_tags, tagged, tags_of,
+    text,
+};
 use crate::cloud::Fault;
 use crate::resource::{
     Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Ref, Replay,
@@ -17,6 +20,8 @@ pub struct NatGateway {
     /// A public subnet.
     pub subnet: Ref<Subnet>,
     pub address: Ref<ElasticIp>,
+    /// Must be attached to the network first: without it AWS makes a gateway that fails.
+    pub internet: Ref<InternetGateway>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +55,11 @@ impl Resource for NatGateway {
     type Live = NatGatewayLive;
 
     fn refs(&self) -> Vec<&Address> {
-        vec![self.subnet.address(), self.address.address()]
+        vec![
+            self.subnet.address(),
+            self.address.address(),
+            self.internet.address(),
+        ]
     }
 
     fn diff(&self, live: &NatGatewayLive, cx: &PlanCx<'_>) -> Diff {
