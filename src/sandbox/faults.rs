@@ -23,6 +23,16 @@ pub enum Fate {
     KilledAfter,
 }
 
+/// A moment in the life of a call, for those who watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// About to be carried out.
+    Before,
+    /// Carried out, not yet answered.
+    After,
+}
+
+type Watcher = Box<dyn FnMut(Moment, &str) + Send>;
 type Rule = Box<dyn FnMut(&str, u64) -> Fate + Send>;
 
 /// Decides the fate of each call by `service:Action` and its number since the start.
@@ -31,6 +41,7 @@ pub struct Faults {
     rule: Option<Rule>,
     count: u64,
     pending: Option<Refusal>,
+    watcher: Option<Watcher>,
     killed: Arc<Notify>,
 }
 
@@ -44,6 +55,18 @@ impl Faults {
     /// Everything passes again.
     pub fn clear(&mut self) {
         self.rule = None;
+        self.watcher = None;
+    }
+
+    /// Shows every call to `watcher`, before and after it is carried out.
+    pub fn watch(&mut self, watcher: impl FnMut(Moment, &str) + Send + 'static) {
+        self.watcher = Some(Box::new(watcher));
+    }
+
+    pub(super) fn show(&mut self, moment: Moment, name: &str) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher(moment, name);
+        }
     }
 
     /// Told when a call met a `Killed…` fate: the test drops the run then.

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use super::call::{Answer, Call, Http, Outcome, Refusal};
-use super::faults::Fate;
+use super::faults::{Fate, Faults, Moment};
 use super::services::{self, Protocol};
 use super::{Sandbox, codec};
 
@@ -50,24 +50,31 @@ impl Sandbox {
         call.now = self.shared.clock.now().as_millisecond();
 
         let name = format!("{}:{}", call.service, call.action);
-        let fate = self
-            .shared
-            .faults
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .decide(&name);
+        let fate = self.with_faults(|f| f.decide(&name));
         match fate {
             Fate::KilledBefore => std::future::pending::<()>().await,
             Fate::LostBefore => return Err(broken()),
             _ => {}
         }
+        self.with_faults(|f| f.show(Moment::Before, &name));
         let outcome = self.handle(&call);
+        self.with_faults(|f| f.show(Moment::After, &name));
         match fate {
             Fate::KilledAfter => std::future::pending::<()>().await,
             Fate::LostAfter => return Err(broken()),
             _ => {}
         }
         encode(protocol, &call, outcome)
+    }
+}
+
+impl Sandbox {
+    fn with_faults<T>(&self, ask: impl FnOnce(&mut Faults) -> T) -> T {
+        ask(&mut self
+            .shared
+            .faults
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 

@@ -22,7 +22,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_types::retry::RetryConfig;
 
 pub use self::call::{Answer, Call, Http, Outcome, Refusal};
-pub use self::faults::{Fate, Faults};
+pub use self::faults::{Fate, Faults, Moment};
 pub use self::services::actions;
 pub use self::store::{Folder, StoreError};
 use self::world::World;
