@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{LATER_PATIENCE, Run, Stepped, kind_of, later_pause};
+use super::{LATER_ATTEMPTS, Run, Stepped, kind_of, later_pause};
 use crate::cloud::Fault;
 use crate::engine::Halt;
 use crate::journal::{Phase, Record};
@@ -185,7 +185,6 @@ async fn make(
 ) -> Result<(Value, Option<Value>), Halt<Fault>> {
     let kind = kind_of(address)?;
     let name = address.to_string();
-    let began = run.cx.clock().now();
     let mut attempt = 0;
     let mut later = 0;
     loop {
@@ -228,7 +227,7 @@ async fn make(
                 run.pause(&name, attempt, &fault, Duration::from_secs(30))
                     .await?;
             }
-            Fault::Later { .. } if run.cx.clock().since(began) < LATER_PATIENCE => {
+            Fault::Later { .. } if later < LATER_ATTEMPTS => {
                 attempt -= 1;
                 later += 1;
                 run.pause(&name, later, &fault, later_pause(later)).await?;
@@ -282,7 +281,6 @@ async fn configure(
     id: &Value,
     diff: Option<&Diff>,
 ) -> Stepped {
-    let began = run.cx.clock().now();
     let mut attempt = 0;
     loop {
         let outputs = run.outputs();
@@ -306,8 +304,8 @@ async fn configure(
         attempt += 1;
         let passes = match fault {
             // Just made, not visible yet: AWS answers "not found" for a while.
-            Fault::Later { .. } => run.cx.clock().since(began) < LATER_PATIENCE,
-            Fault::Gone { .. } => run.cx.clock().since(began) < Duration::from_secs(60),
+            Fault::Later { .. } => attempt < LATER_ATTEMPTS,
+            Fault::Gone { .. } => attempt < 8,
             Fault::Unknown { .. } | Fault::Throttled { .. } => attempt < ATTEMPTS,
             _ => false,
         };

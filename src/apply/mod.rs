@@ -142,5 +142,7 @@ fn later_pause(attempt: u32) -> Duration {
     Duration::from_secs(u64::from(attempt.min(10)) * 2)
 }
 
-/// How long "not yet" may go on before it is a failure.
-const LATER_PATIENCE: Duration = Duration::from_secs(20 * 60);
+/// How often "not yet" is heard before it is a failure: with the pauses above, about twenty minutes.
+///
+/// Attempts are counted and not time: a laptop that slept overnight has not been patient all night.
+const LATER_ATTEMPTS: u32 = 65;

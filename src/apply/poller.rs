@@ -34,7 +34,8 @@ struct Ticket {
     id: Value,
     name: String,
     until: Until,
-    deadline: jiff::Timestamp,
+    /// Listings left before the wait is given up.
+    left: u32,
     tell: oneshot::Sender<Waited>,
     status: String,
 }
@@ -53,9 +54,11 @@ fn pace(kind: &KindInfo) -> Duration {
     (kind.usual / 20).clamp(Duration::from_secs(2), Duration::from_secs(15))
 }
 
-/// How long a wait may take before it is a fault: five times the usual, at least half an hour.
-fn patience(kind: &KindInfo) -> Duration {
-    (kind.usual * 5).max(Duration::from_secs(1_800))
+/// How many listings a wait may take before it is a fault: five times the usual time, at least half an hour.
+/// Listings are counted and not time, so that a machine that slept has not waited.
+fn patience(kind: &KindInfo) -> u32 {
+    let time = (kind.usual * 5).max(Duration::from_secs(1_800));
+    u32::try_from(time.as_secs() / pace(kind).as_secs().max(1)).unwrap_or(u32::MAX)
 }
 
 impl Poller {
@@ -77,13 +80,11 @@ impl Poller {
         until: Until,
     ) -> Waited {
         let (tell, told) = oneshot::channel();
-        let deadline = self.cx.clock().now()
-            + jiff::SignedDuration::try_from(patience(kind)).unwrap_or_default();
         let ticket = Ticket {
             id: id.clone(),
             name: name.to_owned(),
             until,
-            deadline,
+            left: patience(kind),
             tell,
             status: String::new(),
         };
@@ -146,7 +147,6 @@ impl Poller {
 
     /// Hands out what was learnt; whether anybody still waits.
     fn tell(&self, kind: &KindInfo, asked: &[Value], learnt: Vec<Readiness<Value>>) -> bool {
-        let now = self.cx.clock().now();
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = queues.remove(kind.kind.as_str()).unwrap_or_default();
         let mut left = Vec::new();
@@ -177,7 +177,8 @@ impl Poller {
                 (Until::Ready, Readiness::Absent) => "not visible yet".to_owned(),
                 (Until::Gone, Readiness::Ready(_)) => "still there".to_owned(),
             };
-            if now >= ticket.deadline {
+            ticket.left = ticket.left.saturating_sub(1);
+            if ticket.left == 0 {
                 let _ = ticket.tell.send(Waited::TooLong(status));
                 continue;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{LATER_PATIENCE, Run, Stepped, Until, Waited, kind_of, later_pause};
+use super::{LATER_ATTEMPTS, Run, Stepped, Until, Waited, kind_of, later_pause};
 use crate::cloud::Fault;
 use crate::engine::{Halt, Step};
 use crate::journal::Record;
@@ -19,7 +19,6 @@ pub async fn remove(run: Arc<Run>, address: Address, id: Value) -> Stepped {
     run.record(&Record::Leaving {
         address: address.clone(),
     })?;
-    let began = run.cx.clock().now();
     let mut attempt = 0;
     loop {
         let fault = match (kind.delete)(&id, &run.cx).await {
@@ -28,7 +27,7 @@ pub async fn remove(run: Arc<Run>, address: Address, id: Value) -> Stepped {
         };
         attempt += 1;
         let passes = match fault {
-            Fault::Later { .. } => run.cx.clock().since(began) < LATER_PATIENCE,
+            Fault::Later { .. } => attempt < LATER_ATTEMPTS,
             Fault::Unknown { .. } | Fault::Throttled { .. } => attempt < 8,
             _ => false,
         };

@@ -64,16 +64,21 @@ async fn missing(
     kinds: &[&'static KindInfo],
 ) -> Result<BTreeMap<String, Vec<AnyFound>>, Fault> {
     let mut asked: BTreeMap<&str, Vec<(&Address, &Value)>> = BTreeMap::new();
+    let mut missing: BTreeMap<String, Vec<AnyFound>> = BTreeMap::new();
     for (address, entry) in &state.resources {
-        let made = matches!(entry.phase, Phase::Made | Phase::Ready) && !entry.id.is_null();
-        if made && !listed.iter().any(|f| f.address == *address) {
+        if listed.iter().any(|f| f.address == *address) {
+            continue;
+        }
+        // Nobody knows whether an intended thing was made; only listings can tell, and they lag.
+        if entry.phase == Phase::Intended {
+            missing.entry(address.kind().to_string()).or_default();
+        } else if !entry.id.is_null() {
             asked
                 .entry(address.kind().as_str())
                 .or_default()
                 .push((address, &entry.id));
         }
     }
-    let mut missing: BTreeMap<String, Vec<AnyFound>> = BTreeMap::new();
     for (word, things) in asked {
         let Some(kind) = kinds.iter().find(|k| k.kind.as_str() == word) else {
             continue;

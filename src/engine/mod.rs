@@ -166,9 +166,12 @@ where
                 (index, clock.since(began), result)
             });
         }
-        let Some(joined) = tasks.join_next().await else {
-            break;
+        let joined = tokio::select! {
+            joined = tasks.join_next() => joined,
+            // Records are written whole or not at all, so tasks may be cut anywhere.
+            () = stop.reached(StopLevel::Now), if !tasks.is_empty() => None,
         };
+        let Some(joined) = joined else { break };
         let Ok((index, took, result)) = joined else {
             continue;
         };

@@ -95,6 +95,10 @@ impl State {
                 self.account.clone_from(account);
                 self.region.clone_from(region);
             }
+            // An empty choice takes the choice back.
+            Record::Pinned { key, value } if value.is_empty() => {
+                self.pins.remove(key);
+            }
             Record::Pinned { key, value } => {
                 self.pins.insert(key.clone(), value.clone());
             }

@@ -10,7 +10,7 @@ use crate::cloud::Fault;
 use crate::journal::{Phase, State};
 use crate::kinds::registry;
 use crate::resource::{
-    Address, AnyFound, AnyResource, Bears, Diff, How, Outputs, PlanCx, Readiness, Scope,
+    Address, AnyFound, AnyResource, Bears, Diff, How, Outputs, PlanCx, Readiness, Scope, Tags,
 };
 
 /// Everything wanted, things before what leans on them.
@@ -109,7 +109,7 @@ pub fn decide(
         .map(|(a, r)| (a.to_string(), r.spec()))
         .collect();
     let basis = Basis {
-        wanted: fingerprint(&specs),
+        wanted: fingerprint(&(&specs, &scope.tags)),
         world: fingerprint(&json!({
             "found": survey.found.values().map(|f| json!([f.address, f.id, f.live])).collect::<Vec<_>>(),
             "known": state.resources.iter().map(|(a, e)| json!([a, e.phase, e.id])).collect::<Vec<_>>(),
@@ -162,6 +162,11 @@ fn present(
     later: &BTreeSet<Address>,
 ) -> Result<(Action, String), Fault> {
     let phase = state.resources.get(address).map(|e| e.phase);
+    if found.live.is_null() {
+        // AWS knows its id, but no listing by tag shows it: somebody took the tags off.
+        let diff = Diff::new().field("tags", scope.tags_of(address, &Tags::new()), ());
+        return Ok((Action::Update { diff }, "it lost this site's tags".into()));
+    }
     match &found.readiness {
         Readiness::Broken(why) => {
             let diff = Diff {
