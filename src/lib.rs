@@ -12,6 +12,7 @@
 pub mod app;
 pub mod apply;
 pub mod blueprint;
+pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod engine;
@@ -29,6 +30,7 @@ pub mod runs;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;
+pub mod session;
 pub mod site;
 pub mod text;
 pub mod ui;

@@ -1,0 +1,233 @@
+//! `gantry install`
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::CliError;
+use super::init::{NewSite, write_site};
+use super::open::{Writing, site, sizes, writing};
+use crate::app::App;
+use crate::cloud::Fault;
+use crate::engine::{Event, Outcome, Report, Totals};
+use crate::exit::Exit;
+use crate::plan::Plan;
+use crate::resource::Address;
+use crate::session::{InstallOptions, Reading, SessionError};
+use crate::ui::{Answer, ask_yes, human, plan_text, totals_line};
+
+/// Make the world as the site file says; run again to converge.
+///
+/// Plans, asks, and carries out. Interrupted at any point (Ctrl-C, a lost connection, a killed process), the next
+/// install continues where it stopped: nothing is made twice. Without a site file, --profile and --domain write one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gantry install --profile poc-2k --domain gitlab.example.com --region eu-west-1
+  gantry install --yes                          # converge the site in gantry.toml, as a timer would
+  gantry install --plan tonight.json            # exactly what was planned, or nothing")]
+pub struct InstallArgs {
+    #[command(flatten)]
+    new: NewSite,
+    /// Carry out this saved plan; refused when the world or the site file moved since.
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// Show the plan and stop: the same as `gantry plan`.
+    #[arg(long, conflicts_with = "plan")]
+    dry_run: bool,
+    /// Data-bearing resources that may be removed and made anew, for example rds/db_instance:main.
+    #[arg(long, value_name = "ADDRESS")]
+    replace: Vec<Address>,
+}
+
+pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
+    let (site, profile) = match args.new.make(app)? {
+        Some(new) => {
+            let profile = sizes(&new)?;
+            if !args.dry_run {
+                write_site(app, &new)?;
+            }
+            (new, profile)
+        }
+        None => site(app)?,
+    };
+    if app.is_sandbox() {
+        app.say.tell(&format!(
+            "Sandbox: an embedded AWS; its delays pass {} times faster.",
+            app.clock.speed()
+        ));
+    }
+    let began = app.clock.now();
+    let writing = writing(app, site, profile, "install").await?;
+    app.watch_interrupts(writing.observe.clone());
+    let options = InstallOptions {
+        replace: args.replace.iter().cloned().collect::<BTreeSet<_>>(),
+    };
+    let reading = writing.session.read(&options).await?;
+    if let Some(path) = &args.plan {
+        still_fits(path, &reading.plan)?;
+    }
+    // An interrupted run stays open in the journal until one completes, even one with nothing left to do.
+    if reading.plan.is_empty() && writing.session.store.state().open_run.is_none() {
+        (writing.observe)(&Event::Summary(Totals::default()));
+        app.say.data(&totals_line(&reading.plan));
+        app.say.json(&document(&writing, &reading, None));
+        return Ok(Exit::Done);
+    }
+    if args.dry_run {
+        app.say.data(&plan_text(&reading.plan));
+        app.say.json(&document(&writing, &reading, None));
+        return Ok(Exit::Changes);
+    }
+    if args.plan.is_none() && !app.assume_yes {
+        app.say.warn(&plan_text(&reading.plan));
+        let place = format!(
+            "account {}, region {}",
+            reading.plan.account, reading.plan.region
+        );
+        match ask_yes(&format!("Carry this out in {place}?")) {
+            Answer::Yes => {}
+            Answer::No => {
+                return Err(CliError::usage("nothing was changed").help("say yes, or pass --yes"));
+            }
+            Answer::Nobody => {
+                return Err(CliError::usage("nobody is there to say yes")
+                    .help("pass --yes to install without a question, or --plan FILE to carry out a saved plan"));
+            }
+        }
+    } else {
+        app.say.tell(&totals_line(&reading.plan));
+    }
+    let report = writing
+        .session
+        .install(&writing.run, &reading, &app.stop, &writing.observe)
+        .await?;
+    app.say.json(&document(&writing, &reading, Some(&report)));
+    conclude(app, &writing, &reading, &report, app.clock.since(began))
+}
+
+/// Refuses a saved plan whose basis moved.
+fn still_fits(path: &PathBuf, now: &Plan) -> Result<(), CliError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| CliError::usage(format!("cannot read the plan {}: {e}", path.display())))?;
+    let saved: Plan = serde_json::from_str(&text).map_err(|e| {
+        CliError::usage(format!(
+            "{} is not a plan saved by gantry: {e}",
+            path.display()
+        ))
+    })?;
+    let moved =
+        if (&saved.site, &saved.account, &saved.region) != (&now.site, &now.account, &now.region) {
+            "it was made for another site, account or region"
+        } else if saved.basis.wanted != now.basis.wanted {
+            "the site file (or gantry itself) wants something else now"
+        } else if saved.basis.world != now.basis.world {
+            "the world moved since it was made"
+        } else {
+            return Ok(());
+        };
+    Err(SessionError::Stale(moved.into()).into())
+}
+
+fn document(
+    writing: &Writing,
+    reading: &Reading,
+    report: Option<&Report<Fault>>,
+) -> serde_json::Value {
+    let failed: Vec<_> = report
+        .into_iter()
+        .flat_map(Report::failures)
+        .map(|(name, fault)| json!({"address": name, "fault": fault.to_string(), "help": fault.help()}))
+        .collect();
+    let done = report.map_or(0, |r| {
+        r.outcomes
+            .iter()
+            .filter(|(_, _, o)| *o == Outcome::Done)
+            .count()
+    });
+    json!({
+        "format": 1,
+        "run": writing.run,
+        "site": reading.plan.site,
+        "account": reading.plan.account,
+        "region": reading.plan.region,
+        "totals": reading.plan.totals(),
+        "done": done,
+        "complete": report.is_none_or(Report::complete),
+        "failed": failed,
+    })
+}
+
+fn conclude(
+    app: &App,
+    writing: &Writing,
+    reading: &Reading,
+    report: &Report<Fault>,
+    took: std::time::Duration,
+) -> Result<Exit, CliError> {
+    let parked: Vec<_> = report
+        .failures()
+        .filter(|(_, f)| matches!(f, Fault::Parked { .. }))
+        .collect();
+    let failed: Vec<_> = report
+        .failures()
+        .filter(|(_, f)| !matches!(f, Fault::Parked { .. }))
+        .collect();
+    for (_, fault) in &parked {
+        app.say.warn(&format!("\n{fault}"));
+    }
+    if !failed.is_empty() {
+        let blocked = report
+            .outcomes
+            .iter()
+            .filter(|(_, _, o)| matches!(o, Outcome::Blocked { .. }))
+            .count();
+        let mut error = CliError::new(
+            Exit::Cloud,
+            format!(
+                "{} of {} steps failed; {blocked} waited for them; the rest is done",
+                failed.len(),
+                report.outcomes.len()
+            ),
+        );
+        for (name, fault) in &failed {
+            error = error.because(format!("{name}: {fault}"));
+        }
+        let mut hints: Vec<_> = failed
+            .iter()
+            .map(|(_, f)| f.help())
+            .filter(|h| !h.is_empty())
+            .collect();
+        hints.dedup();
+        hints.push(format!(
+            "`gantry runs show {}` tells what happened; run install again to go on",
+            writing.run
+        ));
+        return Err(error.help(hints.join("\n      ")));
+    }
+    if report.interrupted() {
+        app.say.warn("Interrupted. Everything under way is written down; run `gantry install` again to go on.");
+        return Ok(Exit::Interrupted);
+    }
+    if !parked.is_empty() {
+        return Ok(Exit::Interrupted);
+    }
+    let site = &writing.session.site.site;
+    app.say.data(&format!(
+        "{} stands in {} ({} resources, {}).",
+        site.name,
+        site.region,
+        reading.blueprint.len(),
+        human(took)
+    ));
+    app.say.tell(&format!(
+        "https://{} is where it will answer; `gantry status` lists what exists.",
+        site.domain
+    ));
+    if writing.session.site.network.admin_from.is_empty() {
+        app.say.tell("The bastion is closed: name your networks in [network] admin_from to open its SSH port.");
+    }
+    Ok(Exit::Done)
+}
