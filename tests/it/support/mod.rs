@@ -1,0 +1,8 @@
+//! What the integration tests stand on: a site in the strict cloud, in memory, on a clock that is played.
+
+pub mod command;
+pub mod compare;
+pub mod stage;
+
+pub use command::{Place, Said};
+pub use compare::{difference, picture};
