@@ -7,8 +7,8 @@ use ipnet::Ipv4Net;
 
 use super::Blueprint;
 use crate::kinds::ec2::{
-    AddressAssociation, Exposure, Instance, LaunchTemplate, Peer, Protocol, Rule, SecurityGroup,
-    SecurityGroupRules, Subnet, Volume,
+    AddressAssociation, ElasticIp, Exposure, Instance, LaunchTemplate, Peer, Protocol, Rule,
+    SecurityGroup, SecurityGroupRules, Subnet, Volume,
 };
 use crate::kinds::s3::{Bucket, BucketEncryption, Delivery, LifecycleRule, Purpose};
 use crate::kinds::{
@@ -230,8 +230,10 @@ impl<'a> Desk<'a> {
 
     /// A range may come in only where the site file names it, on the ports that list is for.
     fn comes_in(&mut self, address: &Address, rule: &Rule) {
-        let Peer::Cidr(range) = &rule.peer else {
-            return;
+        let range = match &rule.peer {
+            Peer::Cidr(range) => range,
+            Peer::Group(_) => return,
+            Peer::Address(own) => return self.own_address(address, own, rule),
         };
         let network = &self.site.network;
         let public = matches!(address.name(), "nlb" | "box");
@@ -259,6 +261,18 @@ impl<'a> Desk<'a> {
                     rule.from_port,
                     rule.to_port
                 ),
+            );
+        }
+    }
+
+    /// The site's own nodes may come back in by the front door, and nowhere else.
+    fn own_address(&mut self, address: &Address, own: &Ref<ElasticIp>, rule: &Rule) {
+        let front = address.name() == "nlb" && rule.from_port == 443 && rule.to_port == 443;
+        if !front || !own.address().name().starts_with("nat-") {
+            self.complain(
+                address,
+                "open-port",
+                format!("lets {} in on {}", own.address(), rule.from_port),
             );
         }
     }

@@ -15,6 +15,8 @@ use crate::site::Nat;
 pub(super) struct Network {
     pub vpc: Ref<Vpc>,
     pub zones: Vec<Zone>,
+    /// What the private subnets' traffic comes from, seen from the world.
+    pub ways_out: Vec<Ref<ElasticIp>>,
 }
 
 /// One availability zone of the site.
@@ -77,8 +79,12 @@ pub(super) fn add(draft: &mut Draft<'_>, logs: &Ref<Bucket>) -> Network {
         .world
         .add("main", InternetGateway { vpc: vpc.clone() });
     let zones = subnets(draft, &vpc);
-    let network = Network { vpc, zones };
-    let tables = routes(draft, &network, &internet);
+    let mut network = Network {
+        vpc,
+        zones,
+        ways_out: Vec::new(),
+    };
+    let tables = routes(draft, &mut network, &internet);
     // Always: Git and artifact traffic to S3 must not pay the toll of the NAT gateways.
     draft.world.add(
         "s3",
@@ -160,7 +166,7 @@ fn subnets(draft: &mut Draft<'_>, vpc: &Ref<Vpc>) -> Vec<Zone> {
 /// The tables of all subnets: one to the internet for the public ones, one through its NAT gateway for each private.
 fn routes(
     draft: &mut Draft<'_>,
-    network: &Network,
+    network: &mut Network,
     internet: &Ref<InternetGateway>,
 ) -> Vec<Ref<RouteTable>> {
     let public = draft.world.add(
@@ -183,7 +189,16 @@ fn routes(
         let letter = letter(&zone.name);
         let gateway = match gateways.first() {
             Some(first) if draft.site.network.nat == Nat::Single => first.clone(),
-            _ => nat(draft, &letter, &zone.public, internet),
+            _ => {
+                let address = draft.world.add(format!("nat-{letter}"), ElasticIp {});
+                network.ways_out.push(address.clone());
+                let spec = NatGateway {
+                    subnet: zone.public.clone(),
+                    address,
+                    internet: internet.clone(),
+                };
+                draft.world.add(letter.as_str(), spec)
+            }
         };
         let table = RouteTable {
             vpc: network.vpc.clone(),
@@ -197,23 +212,6 @@ fn routes(
         gateways.push(gateway);
     }
     tables
-}
-
-fn nat(
-    draft: &mut Draft<'_>,
-    letter: &str,
-    public: &Ref<Subnet>,
-    internet: &Ref<InternetGateway>,
-) -> Ref<NatGateway> {
-    let address = draft.world.add(format!("nat-{letter}"), ElasticIp {});
-    draft.world.add(
-        letter,
-        NatGateway {
-            subnet: public.clone(),
-            address,
-            internet: internet.clone(),
-        },
-    )
 }
 
 /// The letter that tells a zone from its neighbours: `eu-west-1a` is `a`.

@@ -60,23 +60,23 @@ pub(super) fn add(draft: &mut Draft<'_>, key: &Ref<Key>) -> Secrets {
         "The host keys that Git over SSH shows",
         SecretShape::Empty,
     );
-    list.from_site(
+    list.referenced(
         "initial-root-password",
         "The first password of root",
         Some(&site.gitlab.initial_root_password),
     );
-    list.from_site("license", "The license file", site.gitlab.license.as_ref());
-    list.from_site(
+    list.referenced("license", "The license file", site.gitlab.license.as_ref());
+    list.referenced(
         "smtp-password",
         "The mail server's password",
         site.smtp.as_ref().and_then(|smtp| smtp.password.as_ref()),
     );
-    list.from_site(
+    list.referenced(
         "ldap-password",
         "The directory's password",
         site.ldap.as_ref().and_then(|ldap| ldap.password.as_ref()),
     );
-    list.from_site(
+    list.referenced(
         "saml-idp-cert",
         "The identity provider's certificate",
         site.saml.as_ref().map(|saml| &saml.idp_cert),
@@ -139,7 +139,7 @@ impl List<'_, '_> {
         self.kept.insert(name.to_owned(), Kept::Ours(secret));
     }
 
-    fn from_site(&mut self, name: &str, description: &str, source: Option<&SecretRef>) {
+    fn referenced(&mut self, name: &str, description: &str, source: Option<&SecretRef>) {
         match source {
             None => {}
             Some(SecretRef::Arn(arn)) => {

@@ -92,6 +92,8 @@ pub enum End {
     Group(Group),
     /// A range of the site file or, going out, the world.
     Range(Ipv4Net),
+    /// The site's own nodes, as the world sees them: the addresses of its NAT gateways.
+    WaysOut,
 }
 
 impl fmt::Display for End {
@@ -99,6 +101,7 @@ impl fmt::Display for End {
         match self {
             Self::Group(group) => f.pad(group.as_str()),
             Self::Range(range) => f.pad(&range.to_string()),
+            Self::WaysOut => f.pad("ways-out"),
         }
     }
 }
@@ -192,7 +195,7 @@ impl Table {
         }
     }
 
-    fn from_ranges(&mut self, ranges: &[Ipv4Net], to: Group, port: u16, why: &str) {
+    fn ranges(&mut self, ranges: &[Ipv4Net], to: Group, port: u16, why: &str) {
         for range in ranges {
             self.push(End::Range(*range), End::Group(to), Protocol::Tcp, port, why);
         }
@@ -201,19 +204,31 @@ impl Table {
     /// Users to the load balancer, and from there to what answers them.
     fn front(&mut self, site: &Site, to: Group) {
         let network = &site.network;
-        self.from_ranges(
+        self.ranges(
             &network.https_from,
             Group::Nlb,
             80,
             "Web, redirected (https_from)",
         );
-        self.from_ranges(&network.https_from, Group::Nlb, 443, "Web (https_from)");
-        self.from_ranges(
+        self.ranges(&network.https_from, Group::Nlb, 443, "Web (https_from)");
+        self.ranges(
             &network.git_ssh_from,
             Group::Nlb,
             22,
             "Git over SSH (git_ssh_from)",
         );
+        // Gitaly and Praefect call GitLab's internal API under the site's own name, and pushes fail without it
+        // (configure.md): where not everybody may come in, the site itself still must.
+        let everybody = network.https_from.contains(&Ipv4Net::default());
+        if to != Group::Box && !everybody {
+            self.push(
+                End::WaysOut,
+                End::Group(Group::Nlb),
+                Protocol::Tcp,
+                443,
+                "The internal API, for Gitaly and Praefect",
+            );
+        }
         self.tcp(
             Group::Nlb,
             to,
@@ -311,7 +326,7 @@ impl Table {
         if sizes.bastion.is_none() {
             return;
         }
-        self.from_ranges(
+        self.ranges(
             &site.network.admin_from,
             Group::Bastion,
             22,
@@ -328,14 +343,14 @@ impl Table {
     fn single_box(&mut self, site: &Site) {
         let network = &site.network;
         if site.tls.certificate == Certificate::LetsEncrypt {
-            self.from_ranges(
+            self.ranges(
                 &network.https_from,
                 Group::Box,
                 80,
                 "Web, redirected (https_from)",
             );
-            self.from_ranges(&network.https_from, Group::Box, 443, "Web (https_from)");
-            self.from_ranges(
+            self.ranges(&network.https_from, Group::Box, 443, "Web (https_from)");
+            self.ranges(
                 &network.git_ssh_from,
                 Group::Box,
                 22,
@@ -344,7 +359,7 @@ impl Table {
         } else {
             self.front(site, Group::Box);
         }
-        self.from_ranges(
+        self.ranges(
             &network.admin_from,
             Group::Box,
             22,
@@ -413,18 +428,17 @@ pub(super) fn add(draft: &mut Draft<'_>, network: &Network) -> Groups {
             lines
                 .iter()
                 .filter(|line| picked(line).0 == End::Group(*group))
-                .filter_map(|line| {
-                    let peer = match picked(line).1 {
-                        End::Range(range) => Peer::Cidr(range),
-                        End::Group(other) => Peer::Group(groups.get(&other)?.clone()),
-                    };
-                    Some(Rule {
+                .flat_map(|line| {
+                    let rule = |peer| Rule {
                         peer,
                         protocol: line.protocol,
                         from_port: line.port,
                         to_port: line.port,
                         why: line.why.clone(),
-                    })
+                    };
+                    peers(picked(line).1, &groups, network)
+                        .into_iter()
+                        .map(rule)
                 })
                 .collect()
         };
@@ -436,4 +450,23 @@ pub(super) fn add(draft: &mut Draft<'_>, network: &Network) -> Groups {
         draft.world.add(group.as_str(), spec);
     }
     Groups(groups)
+}
+
+/// Who stands at an end, as rules name them.
+fn peers(end: End, groups: &BTreeMap<Group, Ref<SecurityGroup>>, network: &Network) -> Vec<Peer> {
+    match end {
+        End::Range(range) => vec![Peer::Cidr(range)],
+        End::Group(other) => groups
+            .get(&other)
+            .cloned()
+            .map(Peer::Group)
+            .into_iter()
+            .collect(),
+        End::WaysOut => network
+            .ways_out
+            .iter()
+            .cloned()
+            .map(Peer::Address)
+            .collect(),
+    }
 }

@@ -37,7 +37,6 @@ pub(super) struct Storage {
     pub registry: Ref<Bucket>,
     pub backups: Ref<Bucket>,
     pub gitaly_backups: Ref<Bucket>,
-    pub config: Ref<Bucket>,
     pub logs: Ref<Bucket>,
 }
 
@@ -82,14 +81,13 @@ pub(super) fn add(draft: &mut Draft<'_>) -> Storage {
         Purpose::GitalyBackups,
         vec![LifecycleRule::AbortIncomplete { days: 7 }],
     );
-    let config = bucket("config", Purpose::Config, kept(7));
+    bucket("config", Purpose::Config, kept(7));
     Storage {
         key,
         objects,
         registry,
         backups,
         gitaly_backups,
-        config,
         logs,
     }
 }

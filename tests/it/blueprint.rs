@@ -253,6 +253,7 @@ fn each_line_of_the_matrix_is_a_rule_on_both_ends_and_there_are_no_others() {
             let peer = |peer: &Peer| match peer {
                 Peer::Cidr(range) => range.to_string(),
                 Peer::Group(group) => group.address().name().to_owned(),
+                Peer::Address(address) => address.address().name().to_owned(),
             };
             for rule in &rules.ingress {
                 ingress.push((
@@ -301,6 +302,35 @@ fn each_line_of_the_matrix_is_a_rule_on_both_ends_and_there_are_no_others() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn where_not_everybody_may_come_in_the_site_itself_still_may() {
+    let site = site(
+        ProfileName::Ha3k,
+        "[network]\nadmin_from = []\nhttps_from = [\"198.51.100.0/24\"]\n",
+    );
+    let view = drawn(&site).view();
+    let rules = view["ec2/security_group_rules:nlb"]["ingress"]
+        .as_array()
+        .unwrap();
+    let ours: Vec<_> = rules
+        .iter()
+        .filter_map(|rule| {
+            Some((
+                rule["peer"].get("address")?.as_str()?,
+                rule["from_port"].as_u64()?,
+            ))
+        })
+        .collect();
+    assert_eq!(
+        ours,
+        ["a", "b", "c"]
+            .map(|zone| format!("ec2/elastic_ip:nat-{zone}"))
+            .iter()
+            .map(|a| (a.as_str(), 443))
+            .collect::<Vec<_>>()
+    );
 }
 
 #[test]

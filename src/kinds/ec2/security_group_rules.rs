@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{SecurityGroup, by, in_order, ours, text};
+use super::{ElasticIp, SecurityGroup, by, in_order, ours, text};
 use crate::cloud::Fault;
 use crate::resource::{
     Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Ref, Replay,
@@ -42,6 +42,8 @@ pub struct Rule {
 pub enum Peer {
     Cidr(Ipv4Net),
     Group(Ref<SecurityGroup>),
+    /// One address of ours, known once it is allocated: what a NAT gateway's traffic comes from.
+    Address(Ref<ElasticIp>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -155,6 +157,7 @@ impl Resource for SecurityGroupRules {
         let peers = self.ingress.iter().chain(&self.egress);
         let groups = peers.filter_map(|r| match &r.peer {
             Peer::Group(group) => Some(group.address()),
+            Peer::Address(address) => Some(address.address()),
             Peer::Cidr(_) => None,
         });
         std::iter::once(self.group.address())
@@ -267,6 +270,7 @@ fn wanted(rules: &[Rule], cx: &ApplyCx<'_>) -> Result<Vec<LiveRule>, Fault> {
         let peer = match &rule.peer {
             Peer::Cidr(range) => range.trunc().to_string(),
             Peer::Group(group) => cx.get(group)?.id,
+            Peer::Address(address) => format!("{}/32", cx.get(address)?.address),
         };
         let rule = LiveRule {
             peer,
@@ -289,6 +293,7 @@ fn planned(rules: &[Rule], cx: &PlanCx<'_>) -> Vec<Value> {
         let peer = match &rule.peer {
             Peer::Cidr(range) => json!(range.trunc()),
             Peer::Group(group) => cx.want(group, |g| g.id),
+            Peer::Address(address) => cx.want(address, |a| format!("{}/32", a.address)),
         };
         let rule = json!({"peer": peer, "protocol": rule.protocol.as_str(),
             "from_port": rule.from_port, "to_port": rule.to_port, "why": rule.why});
