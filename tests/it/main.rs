@@ -4,6 +4,7 @@ mod blueprint;
 mod cli;
 mod cli_errors;
 mod crash;
+mod facts;
 mod faults;
 mod kinds_compute;
 mod kinds_data;
