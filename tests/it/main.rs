@@ -3,6 +3,7 @@
 mod blueprint;
 mod cli;
 mod cli_errors;
+mod conformance;
 mod crash;
 mod facts;
 mod faults;
@@ -12,6 +13,8 @@ mod kinds_edge;
 mod kinds_net;
 mod kinds_store;
 mod lifecycle;
+mod moto;
+mod moto_gaps;
 mod policy;
 mod profiles;
 mod site;
