@@ -350,8 +350,7 @@ async fn exists(name: &str, cx: &CloudCx) -> Result<bool, Fault> {
 
 /// A listed bucket with its settings; none when it is not this site's, or gone meanwhile.
 async fn look(name: String, cx: &CloudCx) -> Result<Option<Found<Bucket>>, Fault> {
-    // The futures of a dozen calls are large: on the heap.
-    match Box::pin(describe(&name, cx)).await {
+    match describe(&name, cx).await {
         Err(fault) if fault.code() == "NoSuchBucket" => Ok(None),
         other => other,
     }
@@ -373,7 +372,7 @@ async fn describe(name: &str, cx: &CloudCx) -> Result<Option<Found<Bucket>>, Fau
             None => return Ok(None),
         },
     };
-    let live = Box::pin(settings::read(name, tags, cx)).await?;
+    let live = settings::read(name, tags, cx).await?;
     Ok(Some(Found {
         address,
         id: name.to_owned(),
