@@ -7,12 +7,11 @@ use gantry::cli::{self, Cli};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-    {
-        Ok(runtime) => runtime,
-        Err(_) => return gantry::exit::Exit::Unexpected.into(),
+    else {
+        return gantry::exit::Exit::Unexpected.into();
     };
     let exit = runtime.block_on(cli::run(cli));
     // Waits that were dropped on an interrupt must not hold the process.

@@ -188,10 +188,11 @@ async fn make(
     let mut attempt = 0;
     let mut later = 0;
     loop {
-        if uncertain && kind.replay == Replay::TagLookup {
-            if let Some(found) = look(run, address, LOOKS).await? {
-                return made(run, address, found);
-            }
+        if uncertain
+            && kind.replay == Replay::TagLookup
+            && let Some(found) = look(run, address, LOOKS).await?
+        {
+            return made(run, address, found);
         }
         let outputs = run.outputs();
         let cx = ApplyCx {

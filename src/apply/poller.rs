@@ -57,7 +57,7 @@ fn pace(kind: &KindInfo) -> Duration {
 /// How many listings a wait may take before it is a fault: five times the usual time, at least half an hour.
 /// Listings are counted and not time, so that a machine that slept has not waited.
 fn patience(kind: &KindInfo) -> u32 {
-    let time = (kind.usual * 5).max(Duration::from_secs(1_800));
+    let time = (kind.usual * 5).max(Duration::from_mins(30));
     u32::try_from(time.as_secs() / pace(kind).as_secs().max(1)).unwrap_or(u32::MAX)
 }
 

@@ -140,16 +140,15 @@ pub async fn run(app: &App, args: &DestroyArgs) -> Result<Exit, CliError> {
         human(app.clock.since(began))
     ));
     tell_kept(app, &plan);
-    if let Some(suffix) = &choice.final_snapshot {
-        if plan
+    if let Some(suffix) = &choice.final_snapshot
+        && plan
             .delete
             .iter()
             .any(|a| a.kind().as_str() == "rds/db_instance")
-        {
-            app.say.tell(&format!(
-                "Final database snapshots, which cost money until you delete them, end in {suffix}."
-            ));
-        }
+    {
+        app.say.tell(&format!(
+            "Final database snapshots, which cost money until you delete them, end in {suffix}."
+        ));
     }
     Ok(Exit::Done)
 }

@@ -36,7 +36,7 @@ pub fn sizes(site: &Site) -> Result<Profile, CliError> {
 /// A session that only reads: the journal is read as it is, and no lock is taken.
 pub async fn reading(app: &App) -> Result<Session, CliError> {
     let (site, profile) = site(app)?;
-    let state = LocalStore::peek(&app.site_dir(&site.site.name.to_string()))?;
+    let state = LocalStore::peek(&app.site_dir(site.site.name.as_ref()))?;
     let store = std::sync::Arc::new(MemoryStore::remembering(state));
     open(app, site, profile, store, &silent()).await
 }
@@ -116,7 +116,7 @@ async fn open(
     store: std::sync::Arc<dyn Store>,
     observe: &Observer,
 ) -> Result<Session, CliError> {
-    let aws = app.aws(&site.site.region.to_string()).await;
+    let aws = app.aws(site.site.region.as_ref()).await;
     Ok(Session::open(
         site,
         profile,

@@ -31,7 +31,7 @@ enum RunsCommand {
 
 pub fn run(app: &App, args: &RunsArgs) -> Result<Exit, CliError> {
     let (site, _) = site(app)?;
-    let dir = app.site_dir(&site.site.name.to_string());
+    let dir = app.site_dir(site.site.name.as_ref());
     match &args.what {
         RunsCommand::List => {
             let all = runs::list(&dir)?;

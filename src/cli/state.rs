@@ -40,7 +40,7 @@ pub async fn run(app: &App, args: &StateArgs) -> Result<Exit, CliError> {
 
 fn show(app: &App) -> Result<Exit, CliError> {
     let (site, _) = site(app)?;
-    let state = LocalStore::peek(&app.site_dir(&site.site.name.to_string()))?;
+    let state = LocalStore::peek(&app.site_dir(site.site.name.as_ref()))?;
     app.say.json(&json!({
         "format": 1,
         "site": state.site,
@@ -92,7 +92,7 @@ async fn rebuild(app: &App) -> Result<Exit, CliError> {
 
 fn unlock(app: &App) -> Result<Exit, CliError> {
     let (site, _) = site(app)?;
-    let dir = app.site_dir(&site.site.name.to_string());
+    let dir = app.site_dir(site.site.name.as_ref());
     let lock = take(app, &dir, "state unlock")?;
     match &lock.dead {
         Some(dead) => app.say.data(&format!(

@@ -239,9 +239,7 @@ pub fn s3_refusal(refusal: &Refusal) -> String {
 
 /// CBOR as JSON; timestamps become seconds.
 pub fn from_cbor(body: &[u8]) -> Value {
-    ciborium::from_reader::<ciborium::Value, _>(body)
-        .map(cbor_to_json)
-        .unwrap_or(Value::Null)
+    ciborium::from_reader::<ciborium::Value, _>(body).map_or(Value::Null, cbor_to_json)
 }
 
 fn cbor_to_json(value: ciborium::Value) -> Value {

@@ -174,10 +174,10 @@ impl Sandbox {
             Fate::Refuse(refusal) => Err(refusal),
             _ => services::handle(&mut world, call),
         };
-        if world.dirty {
-            if let Some(folder) = &self.shared.folder {
-                folder.save(&mut world, self.shared.clock.now());
-            }
+        if world.dirty
+            && let Some(folder) = &self.shared.folder
+        {
+            folder.save(&mut world, self.shared.clock.now());
         }
         drop(guard);
         self.shared

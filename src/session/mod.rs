@@ -256,13 +256,13 @@ impl Session {
 }
 
 fn check_place(site: &Site, identity: &Identity, state: &State) -> Result<(), SessionError> {
-    if let Some(account) = &site.site.account {
-        if account.to_string() != identity.account {
-            return Err(SessionError::WrongPlace(format!(
-                "the credentials are for account {}, but the site file says [site] account = \"{account}\"",
-                identity.account
-            )));
-        }
+    if let Some(account) = &site.site.account
+        && account.to_string() != identity.account
+    {
+        return Err(SessionError::WrongPlace(format!(
+            "the credentials are for account {}, but the site file says [site] account = \"{account}\"",
+            identity.account
+        )));
     }
     if state.records == 0 {
         return Ok(());
@@ -302,7 +302,7 @@ impl Collected {
             events
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push(event.clone())
+                .push(event.clone());
         })
     }
 

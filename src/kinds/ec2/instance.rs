@@ -75,7 +75,7 @@ pub const USER_DATA_TAG: &str = "gantry:user-data";
 pub const PROTECTION_TAG: &str = "gantry:protection";
 
 /// How long a node may take to stop or start, and how often to look.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
+const PATIENCE: Duration = Duration::from_mins(10);
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Instance {

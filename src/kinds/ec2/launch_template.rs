@@ -368,7 +368,7 @@ fn live(template: &Live, data: Option<&ResponseLaunchTemplateData>) -> LaunchTem
         metadata: metadata(
             options
                 .and_then(|o| o.http_tokens())
-                .map(aws_sdk_ec2::types::LaunchTemplateHttpTokensState::as_str),
+                .map(LaunchTemplateHttpTokensState::as_str),
             options.and_then(|o| o.http_put_response_hop_limit()),
         ),
         node_tags: data

@@ -92,11 +92,7 @@ fn show(value: &Value, names: &BTreeMap<String, String>) -> String {
         }
         Value::Array(items) => {
             // The order of answers is not part of what a thing is.
-            let items: BTreeSet<_> = items
-                .iter()
-                .enumerate()
-                .map(|(_, v)| show(v, names))
-                .collect();
+            let items: BTreeSet<_> = items.iter().map(|v| show(v, names)).collect();
             format!("{items:?}")
         }
         Value::String(text) => mask(text, names),

@@ -139,10 +139,7 @@ impl Stage {
 
     /// Lets forty days of cloud time pass: by then keys and names that AWS keeps for a month are gone too.
     pub async fn settle(&self) {
-        self.sandbox
-            .clock()
-            .sleep(Duration::from_secs(40 * 24 * 3_600))
-            .await;
+        self.sandbox.clock().sleep(Duration::from_hours(960)).await;
     }
 }
 

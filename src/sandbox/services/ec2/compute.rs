@@ -130,7 +130,7 @@ fn run(world: &mut World, call: &Call) -> Outcome {
                 &call.region,
                 call.now,
                 &prepared,
-                &Default::default(),
+                &std::collections::BTreeMap::new(),
             )
         })
         .collect();
