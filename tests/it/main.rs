@@ -1,11 +1,20 @@
 //! One binary of integration tests, so that it links once.
 
+// Tests may be blunt, and their helpers too: a panic there is the message.
+#![allow(
+    clippy::unwrap_used,
+    clippy::default_trait_access,
+    clippy::items_after_statements,
+    clippy::large_stack_arrays
+)]
+
 mod blueprint;
 mod cli;
 mod cli_errors;
 mod conformance;
 mod crash;
 mod facts;
+mod docs;
 mod faults;
 mod kinds_compute;
 mod kinds_data;
