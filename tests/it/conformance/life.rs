@@ -238,7 +238,7 @@ impl Life {
             .sleep(if self.real_time() {
                 Duration::ZERO
             } else {
-                Duration::from_secs(60)
+                Duration::from_mins(1)
             })
             .await;
         let cloud = self.cloud();
