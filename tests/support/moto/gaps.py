@@ -632,6 +632,22 @@ def ec2_instance_type_change_while_running(c):
 
 
 @gap
+def ec2_groups_of_the_first_interface(c):
+    vpc, subnets = c.network()
+    group = c.ec2.create_security_group(GroupName="a", Description="n", VpcId=vpc)["GroupId"]
+    id = c.run(NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnets[0], "Groups": [group], "AssociatePublicIpAddress": False}])
+    return same([g["GroupId"] for g in c.instance(id)["SecurityGroups"]], [group])
+
+
+@gap
+def ec2_launch_template_profile(c):
+    c.iam.create_instance_profile(InstanceProfileName="p")
+    lt = c.ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": IMAGE, "InstanceType": "t3.small", "IamInstanceProfile": {"Name": "p"}})["LaunchTemplate"]["LaunchTemplateId"]
+    id = c.ec2.run_instances(LaunchTemplate={"LaunchTemplateId": lt}, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    return same(c.instance(id).get("IamInstanceProfile", {}).get("Arn", "").endswith(":instance-profile/p"), True)
+
+
+@gap
 def ec2_stop_stopped_instance(c):
     id = c.run()
     states = [c.ec2.stop_instances(InstanceIds=[id])["StoppingInstances"][0]["CurrentState"]["Name"] for _ in range(2)]
@@ -805,6 +821,13 @@ def elb_tls_listener(c):
     found = c.elbv2.describe_listeners(LoadBalancerArn=made["LoadBalancerArn"])["Listeners"][0]
     tags = c.elbv2.describe_tags(ResourceArns=[found["ListenerArn"]])["TagDescriptions"][0]["Tags"]
     return same((found["Protocol"], found["Port"], found["SslPolicy"], [x["CertificateArn"] for x in found["Certificates"]], len(tags)), ("TLS", 443, "ELBSecurityPolicy-TLS13-1-2-2021-06", [cert], 2))
+
+
+@gap
+def elb_tcp_listener_has_no_policy(c):
+    made, vpc = c.balancer()
+    c.elbv2.create_listener(LoadBalancerArn=made["LoadBalancerArn"], Protocol="TCP", Port=80, DefaultActions=[{"Type": "forward", "TargetGroupArn": c.target_group(vpc)}])
+    return same(c.elbv2.describe_listeners(LoadBalancerArn=made["LoadBalancerArn"])["Listeners"][0].get("SslPolicy"), None)
 
 
 @gap

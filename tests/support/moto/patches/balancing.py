@@ -59,7 +59,10 @@ def create_listener(old, self, load_balancer_arn, protocol, port, *rest, **named
     balancer = self.load_balancers.get(load_balancer_arn)
     if balancer and any(str(there.port) == str(port) for there in balancer.listeners.values()):
         raise DuplicateListenerError()
-    return old(self, load_balancer_arn, protocol, port, *rest, **named)
+    listener = old(self, load_balancer_arn, protocol, port, *rest, **named)
+    if listener.protocol not in ("HTTPS", "TLS"):
+        listener.ssl_policy = None
+    return listener
 
 
 @replace(ELBv2Backend, "modify_listener")

@@ -57,18 +57,9 @@ def run_instances(old, self):
     template = self._get_param("LaunchTemplate", {})
     wanted = self.ec2_backend._get_template_from_args(template).data if template else {}
     protect = self._get_param("DisableApiTermination", wanted.get("DisableApiTermination"))
-    profile = wanted.get("IamInstanceProfile") if not self._get_param("IamInstanceProfile", {}) else None
     for instance in answer.result.instances:
         instance.disable_api_termination = bool(protect)
-        if profile:
-            wear(self.ec2_backend, instance, profile)
     return answer
-
-
-def wear(backend, instance, profile):
-    backend.associate_iam_instance_profile(
-        instance_id=instance.id, iam_instance_profile_name=profile.get("Name"), iam_instance_profile_arn=profile.get("Arn")
-    )
 
 
 @replace(InstanceResponse, "_parse_block_device_mapping")
@@ -102,6 +93,13 @@ def start(old, self, image_id, count, user_data, security_group_names, **named):
         for nic in instance.nics.values():
             # What AWS makes for an instance it takes away with it.
             nic.delete_on_termination = True
+        # The groups of a node are those of its first interface, however they were named.
+        instance.security_groups = list(instance.nics[0].group_set) if 0 in instance.nics else instance.security_groups
+        profile = wanted.get("IamInstanceProfile")
+        if profile and not named.get("iam_instance_profile_name") and not named.get("iam_instance_profile_arn"):
+            self.associate_iam_instance_profile(
+                instance_id=instance.id, iam_instance_profile_name=profile.get("Name"), iam_instance_profile_arn=profile.get("Arn")
+            )
     return made
 
 
