@@ -266,7 +266,8 @@ impl Workshop<'_, '_> {
             address: address.clone(),
             instance: instance.clone(),
         };
-        self.draft.world.add(name, spec);
+        let association = self.draft.world.add(name, spec);
+        self.draft.world.after(&association, &self.network.internet);
         address
     }
 

@@ -76,6 +76,7 @@ pub(super) fn front(
         cross_zone: true,
     };
     let balancer = draft.world.add("public", spec);
+    draft.world.after(&balancer, &network.internet);
     let targets: Vec<_> = [
         ("web", WEB_PORT),
         ("redirect", REDIRECT_PORT),
@@ -158,6 +159,7 @@ fn certificate(draft: &mut Draft<'_>) -> Shown {
         },
     );
     let mut by_hand = false;
+    let mut records = Vec::new();
     for name in &names {
         match draft.facts.zone_of(&name.domain) {
             Some(zone) => {
@@ -170,7 +172,7 @@ fn certificate(draft: &mut Draft<'_>) -> Shown {
                     },
                 };
                 let address = format!("validation-{}", name.certified());
-                draft.world.add(address, spec);
+                records.push(draft.world.add(address, spec));
             }
             None => by_hand = true,
         }
@@ -179,9 +181,14 @@ fn certificate(draft: &mut Draft<'_>) -> Shown {
         certificate: certificate.clone(),
         by_hand,
     };
+    let validation = draft.world.add("main", spec);
+    // Without its records nothing is ever proved.
+    for record in &records {
+        draft.world.after(&validation, record);
+    }
     Shown::Requested {
         certificate,
-        validation: draft.world.add("main", spec),
+        validation,
     }
 }
 

@@ -178,6 +178,8 @@ pub struct Blueprint {
     /// Where an address stands in the list; the first, where one was used twice.
     places: BTreeMap<Address, usize>,
     twice: Vec<Address>,
+    /// Order that no field of a resource says: what must stand before it.
+    after: BTreeMap<Address, Vec<Address>>,
 }
 
 impl Blueprint {
@@ -197,6 +199,12 @@ impl Blueprint {
         }
         self.resources.push((address.clone(), Arc::new(spec)));
         Ref::to(address)
+    }
+
+    /// Makes `later` only after `first`, although it does not point at it. `first` must have been added before.
+    pub fn after<A: Resource, B: Resource>(&mut self, later: &Ref<A>, first: &Ref<B>) {
+        let list = self.after.entry(later.address().clone()).or_default();
+        list.push(first.address().clone());
     }
 
     /// All resources, in the order they were added.
@@ -225,7 +233,9 @@ impl Blueprint {
 
     /// What the resource at an address points at; empty for an address that is not here.
     pub fn refs(&self, address: &Address) -> Vec<Address> {
-        self.get(address).map(AnyResource::refs).unwrap_or_default()
+        let mut refs = self.get(address).map(AnyResource::refs).unwrap_or_default();
+        refs.extend(self.after.get(address).into_iter().flatten().cloned());
+        refs
     }
 
     pub fn contains(&self, address: &Address) -> bool {

@@ -14,6 +14,8 @@ use crate::site::Nat;
 /// What the other parts stand on.
 pub(super) struct Network {
     pub vpc: Ref<Vpc>,
+    /// The way out, attached; whatever has a public address waits for it.
+    pub internet: Ref<InternetGateway>,
     pub zones: Vec<Zone>,
     /// What the private subnets' traffic comes from, seen from the world.
     pub ways_out: Vec<Ref<ElasticIp>>,
@@ -83,6 +85,7 @@ pub(super) fn add(draft: &mut Draft<'_>, logs: &Ref<Bucket>) -> Network {
         vpc,
         zones,
         ways_out: Vec::new(),
+        internet: internet.clone(),
     };
     let tables = routes(draft, &mut network, &internet);
     // Always: Git and artifact traffic to S3 must not pay the toll of the NAT gateways.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{Session, SessionError};
-use crate::apply::{all_kinds, kept, removal_steps, survey};
+use crate::apply::{kept, removal_steps, survey};
 use crate::cloud::Fault;
 use crate::engine::{self, Observer, Report, Stop};
 use crate::journal::Record;
@@ -48,7 +48,7 @@ impl Session {
     /// Surveys, and divides what is there into what goes and what stays. Writes nothing.
     pub async fn plan_destroy(&self, choice: &Destroy) -> Result<DestroyPlan, SessionError> {
         let state = self.store.state();
-        let survey = survey(&self.cx, &state, &all_kinds()).await?;
+        let survey = survey(&self.cx, &state, &self.kinds(&state)).await?;
         // Edges as remembered; the blueprint knows those of a state that was lost.
         let mut refs: BTreeMap<Address, Vec<Address>> = BTreeMap::new();
         if state.resources.len() < survey.found.len() {

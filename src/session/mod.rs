@@ -14,16 +14,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use self::destroy::{Destroy, DestroyPlan};
 pub use self::preflight::{Check, Verdict};
 pub use self::rebuild::Rebuilt;
-use crate::apply::{Run, all_kinds, install_steps, survey};
+use crate::apply::{Run, install_steps, survey};
 use crate::blueprint::{self, Blueprint};
 use crate::clock::Clock;
 use crate::cloud::{Aws, Fault, Identity, Limits};
 use crate::engine::{self, Event, Observer, Report, Stop};
 use crate::facts::{self, Facts, FactsError};
 use crate::journal::{FORMAT, JournalError, Record, State, Store};
+use crate::kinds::registry;
 use crate::plan::{Plan, Survey, decide};
 use crate::profile::Profile;
-use crate::resource::{Address, CloudCx, Scope, Tags};
+use crate::resource::{Address, CloudCx, KindInfo, Scope, Tags};
 use crate::site::Site;
 
 /// Why a run could not begin, or could not go on as a whole.
@@ -120,11 +121,27 @@ impl Session {
         })
     }
 
+    /// The kinds worth asking for: all, but for those of services that the site file switches off because the
+    /// account or the endpoint lacks them. What the journal remembers is asked for all the same.
+    fn kinds(&self, state: &State) -> Vec<&'static KindInfo> {
+        let off: &[(&str, bool)] = &[
+            ("dlm/policy", !self.site.backup.dlm),
+            ("cloudwatch/alarm", !self.site.monitoring.alarms),
+        ];
+        registry::all()
+            .filter(|info| {
+                let word = info.kind.as_str();
+                let switched_off = off.iter().any(|(kind, off)| *kind == word && *off);
+                !switched_off || state.resources.keys().any(|a| a.kind().as_str() == word)
+            })
+            .collect()
+    }
+
     /// Looks up, surveys, compares. Writes nothing.
     pub async fn read(&self, options: &InstallOptions) -> Result<Reading, SessionError> {
         let state = self.store.state();
         let pins = facts::Pins(state.pins.clone());
-        let kinds = all_kinds();
+        let kinds = self.kinds(&state);
         let (facts, survey) = futures::join!(
             facts::look_up(&self.cx, &self.site, &self.profile, &pins),
             survey(&self.cx, &state, &kinds)
@@ -139,7 +156,14 @@ impl Session {
             return Err(SessionError::Contradiction(complaints));
         }
         let wanted = blueprint.iter().collect();
-        let plan = decide(&wanted, &survey, &state, self.cx.scope(), &options.replace)?;
+        let mut plan = decide(&wanted, &survey, &state, self.cx.scope(), &options.replace)?;
+        for change in plan
+            .changes
+            .iter_mut()
+            .filter(|c| blueprint.contains(&c.address))
+        {
+            change.refs = blueprint.refs(&change.address);
+        }
         Ok(Reading {
             facts,
             blueprint,

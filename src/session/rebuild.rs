@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{Session, SessionError};
-use crate::apply::{all_kinds, survey};
+use crate::apply::survey;
 use crate::journal::{LocalStore, Record, State};
 use crate::plan::fingerprint;
 use crate::resource::{Address, Readiness};
@@ -24,7 +24,7 @@ pub struct Rebuilt {
 impl Session {
     /// Surveys the site by its tags and returns the records of a journal that remembers all of it.
     pub async fn recover(&self) -> Result<(Rebuilt, Vec<Record>), SessionError> {
-        let survey = survey(&self.cx, &State::default(), &all_kinds()).await?;
+        let survey = survey(&self.cx, &State::default(), &self.kinds(&State::default())).await?;
         let pins = crate::facts::Pins::default();
         let facts = crate::facts::look_up(&self.cx, &self.site, &self.profile, &pins).await?;
         let blueprint = crate::blueprint::build(&self.site, &self.profile, &facts);
