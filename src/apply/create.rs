@@ -4,6 +4,7 @@
 //! configured. An intent without `made` means that nobody knows; then the cloud is asked, in the way the kind's
 //! [`Replay`] names, before anything is sent again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::engine::Halt;
 use crate::journal::{Phase, Record};
 use crate::plan::fingerprint;
 use crate::resource::{
-    Address, AnyResource, ApplyCx, Change, ConfigureWhen, Diff, Readiness, Replay,
+    Address, AnyResource, ApplyCx, Change, ConfigureWhen, Diff, KindInfo, PlanCx, Readiness, Replay,
 };
 
 /// Looks before a second create of something that only tags identify: as often, and as far apart, as listings
@@ -38,7 +39,7 @@ enum Known {
 /// Creates what no survey shows, or finds out that an earlier run did.
 pub async fn create(run: Arc<Run>, address: Address, resource: Arc<dyn AnyResource>) -> Stepped {
     let kind = kind_of(&address)?;
-    let (id, mut output) = match known(&run, &address)? {
+    let (id, output, origin) = match known(&run, &address)? {
         Known::Uncertain(token) => make(&run, &address, &*resource, &token, true).await?,
         known => {
             let token = token(&run.id, &address);
@@ -48,27 +49,74 @@ pub async fn create(run: Arc<Run>, address: Address, resource: Arc<dyn AnyResour
                 token: token.clone(),
                 spec,
             })?;
-            make(
-                &run,
-                &address,
-                &*resource,
-                &token,
-                matches!(known, Known::Lost),
-            )
-            .await?
+            let lost = matches!(known, Known::Lost);
+            make(&run, &address, &*resource, &token, lost).await?
         }
     };
+    complete(&run, kind, &address, &*resource, id, output, origin).await
+}
+
+/// Whether this very run made the thing, or came upon it half made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Made,
+    Found,
+}
+
+/// From made to ready: configures, waits, and compares what was found half made with what is wanted.
+async fn complete(
+    run: &Run,
+    kind: &KindInfo,
+    address: &Address,
+    resource: &dyn AnyResource,
+    id: Value,
+    output: Option<Value>,
+    origin: Origin,
+) -> Stepped {
+    let mut output = output;
     if kind.configures && kind.configure == ConfigureWhen::AtOnce {
-        configure(&run, &address, &*resource, &id, None).await?;
+        configure(run, address, resource, &id, None).await?;
     }
     if output.is_none() {
-        output = Some(run.wait_ready(&address, &id).await?);
+        output = Some(run.wait_ready(address, &id).await?);
     }
     if kind.configures && kind.configure == ConfigureWhen::WhenReady {
-        configure(&run, &address, &*resource, &id, None).await?;
-        output = Some(run.wait_ready(&address, &id).await?);
+        configure(run, address, resource, &id, None).await?;
+        output = Some(run.wait_ready(address, &id).await?);
     }
-    settled(&run, &address, &*resource, id, output.unwrap_or_default())
+    if origin == Origin::Found && mend(run, kind, address, resource, &id).await? {
+        output = Some(run.wait_ready(address, &id).await?);
+    }
+    settled(run, address, resource, id, output.unwrap_or_default())
+}
+
+/// Puts right what a creation cut in the middle left undone; whether there was anything.
+async fn mend(
+    run: &Run,
+    kind: &KindInfo,
+    address: &Address,
+    resource: &dyn AnyResource,
+    id: &Value,
+) -> Result<bool, Halt<Fault>> {
+    let cx = run.cx.fresh(run.state().known());
+    let listed = (kind.survey)(&cx).await.map_err(Halt::Failed)?;
+    let Some(found) = listed.into_iter().find(|f| f.address == *address) else {
+        return Ok(false);
+    };
+    let (outputs, later) = (run.outputs(), BTreeSet::new());
+    let cx = PlanCx {
+        address,
+        scope: run.cx.scope(),
+        outputs: &outputs,
+        later: &later,
+    };
+    let diff = resource.diff(&found.live, &cx).map_err(Halt::Failed)?;
+    // What can only be replaced is for the next plan to show.
+    if diff.is_empty() || diff.replaces() {
+        return Ok(false);
+    }
+    configure(run, address, resource, id, Some(&diff)).await?;
+    Ok(true)
 }
 
 /// Takes over something found that no journal remembers, putting right what differs.
@@ -79,12 +127,11 @@ pub async fn adopt(
     id: Value,
     diff: Diff,
 ) -> Stepped {
-    let output = run.wait_ready(&address, &id).await?;
+    // What was found may have changed since: put right first, so that waiting waits for something.
     if !diff.is_empty() {
         configure(&run, &address, &*resource, &id, Some(&diff)).await?;
-        let output = run.wait_ready(&address, &id).await?;
-        return settled(&run, &address, &*resource, id, output);
     }
+    let output = run.wait_ready(&address, &id).await?;
     settled(&run, &address, &*resource, id, output)
 }
 
@@ -124,15 +171,7 @@ pub async fn finish(
         })?;
     }
     let kind = kind_of(&address)?;
-    if kind.configures && kind.configure == ConfigureWhen::AtOnce {
-        configure(&run, &address, &*resource, &id, None).await?;
-    }
-    let mut output = run.wait_ready(&address, &id).await?;
-    if kind.configures && kind.configure == ConfigureWhen::WhenReady {
-        configure(&run, &address, &*resource, &id, None).await?;
-        output = run.wait_ready(&address, &id).await?;
-    }
-    settled(&run, &address, &*resource, id, output)
+    complete(&run, kind, &address, &*resource, id, None, Origin::Found).await
 }
 
 fn settled(
@@ -182,7 +221,7 @@ async fn make(
     resource: &dyn AnyResource,
     token: &str,
     mut uncertain: bool,
-) -> Result<(Value, Option<Value>), Halt<Fault>> {
+) -> Result<(Value, Option<Value>, Origin), Halt<Fault>> {
     let kind = kind_of(address)?;
     let name = address.to_string();
     let mut attempt = 0;
@@ -192,7 +231,7 @@ async fn make(
             && kind.replay == Replay::TagLookup
             && let Some(found) = look(run, address, LOOKS).await?
         {
-            return made(run, address, found);
+            return made(run, address, found, Origin::Found);
         }
         let outputs = run.outputs();
         let cx = ApplyCx {
@@ -202,7 +241,15 @@ async fn make(
             outputs: &outputs,
         };
         let fault = match resource.create(&cx).await {
-            Ok(answer) => return made(run, address, answer),
+            // A token's answer may be that of an earlier attempt.
+            Ok(answer) => {
+                let origin = if uncertain {
+                    Origin::Found
+                } else {
+                    Origin::Made
+                };
+                return made(run, address, answer, origin);
+            }
             Err(fault) => fault,
         };
         attempt += 1;
@@ -210,7 +257,7 @@ async fn make(
             Fault::Exists { .. } => {
                 // Ours, if it carries our tags; those may show up late.
                 return match look(run, address, LOOKS).await? {
-                    Some(found) => made(run, address, found),
+                    Some(found) => made(run, address, found, Origin::Found),
                     None => Err(Halt::Failed(fault)),
                 };
             }
@@ -242,12 +289,13 @@ fn made(
     run: &Run,
     address: &Address,
     (id, output): (Value, Option<Value>),
-) -> Result<(Value, Option<Value>), Halt<Fault>> {
+    origin: Origin,
+) -> Result<(Value, Option<Value>, Origin), Halt<Fault>> {
     run.record(&Record::Made {
         address: address.clone(),
         id: id.clone(),
     })?;
-    Ok((id, output))
+    Ok((id, output, origin))
 }
 
 /// Searches the cloud for the thing, with patience for listings that lag.

@@ -17,7 +17,7 @@ use serde_json::Value;
 pub use self::poller::{Poller, Until, Waited};
 pub use self::remove::{kept, removal_steps};
 pub use self::steps::install_steps;
-pub use self::survey::{all_kinds, survey};
+pub use self::survey::survey;
 use crate::cloud::Fault;
 use crate::engine::{Event, Halt, Observer, Stop, StopLevel};
 use crate::journal::{Record, State, Store};

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use crate::cloud::Fault;
 use crate::journal::{Phase, State};
-use crate::kinds::registry;
 use crate::plan::Survey;
 use crate::resource::{Address, AnyFound, CloudCx, KindInfo, Readiness};
 
@@ -44,11 +43,6 @@ pub async fn survey(
         listed.extend(list(&cx.fresh(state.known()), &again).await?);
     }
     Ok(Survey::new(listed))
-}
-
-/// All kinds there are.
-pub fn all_kinds() -> Vec<&'static KindInfo> {
-    registry::all().collect()
 }
 
 async fn list(cx: &CloudCx, kinds: &[&'static KindInfo]) -> Result<Vec<AnyFound>, Fault> {
