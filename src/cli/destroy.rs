@@ -6,7 +6,7 @@ use serde_json::json;
 use super::CliError;
 use super::open::{site, writing};
 use crate::app::App;
-use crate::engine::Outcome;
+use crate::engine::{Event, Outcome, Totals};
 use crate::exit::Exit;
 use crate::session::{Destroy, DestroyPlan};
 use crate::ui::{Answer, ask_name, human};
@@ -63,6 +63,7 @@ pub async fn run(app: &App, args: &DestroyArgs) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     if args.dry_run {
+        (writing.observe)(&Event::Summary(Totals::default()));
         show(app, &plan);
         app.say.json(&json!({"format": 1, "plan": plan}));
         return Ok(Exit::Changes);

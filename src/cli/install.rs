@@ -77,6 +77,7 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     if args.dry_run {
+        (writing.observe)(&Event::Summary(Totals::default()));
         app.say.data(&plan_text(&reading.plan));
         app.say.json(&document(&writing, &reading, None));
         return Ok(Exit::Changes);
@@ -110,8 +111,10 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
 
 /// Refuses a saved plan whose basis moved.
 fn still_fits(path: &PathBuf, now: &Plan) -> Result<(), CliError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| CliError::usage(format!("cannot read the plan {}: {e}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        CliError::usage(format!("cannot read the plan {}: {e}", path.display()))
+            .help("make one with `gantry plan --save FILE`")
+    })?;
     let saved: Plan = serde_json::from_str(&text).map_err(|e| {
         CliError::usage(format!(
             "{} is not a plan saved by gantry: {e}",

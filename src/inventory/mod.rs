@@ -33,7 +33,7 @@ pub struct Endpoint {
 pub struct Inventory {
     pub domain: String,
     pub nodes: Vec<Node>,
-    /// Groups that scale by themselves: name and smallest, wanted and largest size.
+    /// Groups that scale by themselves, with their smallest and largest size.
     pub groups: Vec<Endpoint>,
     pub endpoints: Vec<Endpoint>,
 }
@@ -67,8 +67,7 @@ impl Inventory {
                             .get(key)
                             .map_or_else(|| "?".to_owned(), Value::to_string)
                     };
-                    let sizes =
-                        format!("{} of {} to {}", size("desired"), size("min"), size("max"));
+                    let sizes = format!("{} to {} nodes", size("min"), size("max"));
                     inventory.groups.push(Endpoint {
                         name,
                         what: "group".into(),

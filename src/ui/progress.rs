@@ -192,7 +192,7 @@ impl Drawn {
             .max()
             .unwrap_or_default();
         let left = chain.max(slowest);
-        if left.is_zero() {
+        if left < Duration::from_secs(1) {
             String::new()
         } else {
             format!(", about {} left", human(left))
