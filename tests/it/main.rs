@@ -9,6 +9,8 @@
 )]
 
 mod blueprint;
+mod budget;
+mod by_hand;
 mod cli;
 mod cli_errors;
 mod conformance;

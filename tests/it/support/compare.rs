@@ -30,21 +30,51 @@ pub fn difference(left: &[String], right: &[String]) -> Vec<String> {
     for line in right {
         *counts.entry(line).or_default() -= 1;
     }
-    counts
+    let (before, after): (Vec<_>, Vec<_>) = counts
         .into_iter()
         .filter(|(_, n)| *n != 0)
-        .map(|(line, n)| {
-            format!(
-                "{} {n:+}: {}",
-                if n > 0 { "only before" } else { "only after" },
-                shorten(line)
-            )
-        })
-        .collect()
+        .partition(|(_, n)| *n > 0);
+    let mut after: Vec<&String> = after.into_iter().map(|(line, _)| line).collect();
+    let mut told = Vec::new();
+    for (line, _) in before {
+        let head = line.split(" | ").take(2).collect::<Vec<_>>();
+        let twin = after
+            .iter()
+            .position(|a| a.split(" | ").take(2).eq(head.iter().copied()));
+        match twin {
+            Some(twin) => told.push(apart(line, after.remove(twin))),
+            None => told.push(format!("only before: {}", cut(line, 0))),
+        }
+    }
+    told.extend(
+        after
+            .into_iter()
+            .map(|line| format!("only after: {}", cut(line, 0))),
+    );
+    told
 }
 
-fn shorten(line: &str) -> String {
-    line.chars().take(1_500).collect()
+/// Where two pictures of one row part.
+fn apart(before: &str, after: &str) -> String {
+    let same = before
+        .bytes()
+        .zip(after.bytes())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let from = same.saturating_sub(60);
+    let head: String = before.chars().take(70).collect();
+    format!(
+        "{head}: before …{} / after …{}",
+        cut(before, from),
+        cut(after, from)
+    )
+}
+
+fn cut(line: &str, from: usize) -> String {
+    String::from_utf8_lossy(line.as_bytes().get(from..).unwrap_or_default())
+        .chars()
+        .take(260)
+        .collect()
 }
 
 /// Ids of rows that carry an address, and that address.
@@ -72,6 +102,8 @@ fn moment(key: &str) -> bool {
     key.contains("Time")
         || key.contains("Date")
         || key.starts_with("_value")
+        || key == "_version"
+        || key == "clientToken"
         || key == "createdAt"
         || key == "_usableFrom"
         || key == "since"
@@ -103,6 +135,10 @@ fn show(value: &Value, names: &BTreeMap<String, String>) -> String {
 
 /// Replaces known ids by addresses, then whatever looks random: long hexadecimal runs and addresses.
 fn mask(text: &str, names: &BTreeMap<String, String>) -> String {
+    let stamp = text.len() >= 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T';
+    if stamp {
+        return "moment".into();
+    }
     if let Some(name) = names.get(text) {
         return format!("<{name}>");
     }
@@ -118,7 +154,18 @@ fn mask(text: &str, names: &BTreeMap<String, String>) -> String {
             && word.chars().any(|c| c.is_ascii_digit());
         let number =
             !word.is_empty() && word.len() <= 3 && word.chars().all(|c| c.is_ascii_digit());
+        // The middle of a UUID.
+        let hex = hex
+            || (word.len() == 4
+                && out.ends_with("#-")
+                && word.chars().all(|c| c.is_ascii_hexdigit()));
+        // AWS's ids of roles and profiles: AROA…, AIPA….
+        let shouted = word.len() >= 16
+            && word
+                .chars()
+                .all(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
         let random = hex
+            || shouted
             || (number && text.matches('.').count() >= 3)
             || (number && text.starts_with("ip-"));
         out.push_str(if random && word != "123456789012" {

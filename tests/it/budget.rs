@@ -1,0 +1,73 @@
+//! Few calls: a survey is one paged listing a kind, and its cost does not grow with the site.
+
+use std::collections::BTreeMap;
+
+use gantry::profile::ProfileName;
+
+use crate::support::stage::Stage;
+
+/// The calls of one plan of an installed site, by name.
+async fn plan_calls(profile: ProfileName) -> BTreeMap<String, usize> {
+    let stage = Stage::new(profile);
+    stage.install().await;
+    stage.settle().await;
+    stage.sandbox.clear_log();
+    assert!(stage.read().await.plan.is_empty());
+    let mut calls = BTreeMap::new();
+    for logged in stage.sandbox.log() {
+        *calls.entry(logged.call).or_default() += 1;
+    }
+    calls
+}
+
+/// What AWS has no listing for, and how often it may be asked for one thing of that kind: settings of a bucket,
+/// of a balancer, of a group; the tags of a profile; the state of a key.
+const ONE_BY_ONE: &[&str] = &[
+    "s3:",
+    "elasticloadbalancing:DescribeListeners",
+    "elasticloadbalancing:DescribeLoadBalancerAttributes",
+    "elasticloadbalancing:DescribeTargetGroupAttributes",
+    "elasticloadbalancing:DescribeTargetHealth",
+    "iam:ListInstanceProfileTags",
+    "kms:",
+    "acm:DescribeCertificate",
+    "rds:DescribeDBParameters",
+    "elasticache:DescribeCacheParameters",
+    "sns:",
+    "logs:ListTagsForResource",
+    "route53:ListResourceRecordSets",
+    "dlm:GetLifecyclePolicy",
+    "secretsmanager:DescribeSecret",
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_is_asked_for_once_or_by_few_kinds_that_share_it() {
+    for (call, times) in plan_calls(ProfileName::Ha3k).await {
+        if ONE_BY_ONE.iter().any(|one| call.starts_with(one)) {
+            continue;
+        }
+        // Kinds that read the same listing (groups and their rules, databases and replicas) each ask for it.
+        assert!(times <= 4, "{call} is called {times} times in one plan");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_site_costs_a_plan_no_more_calls_than_a_middle_one() {
+    let middle: usize = plan_calls(ProfileName::Ha10k).await.values().sum();
+    let largest: usize = plan_calls(ProfileName::Ha50k).await.values().sum();
+    assert_eq!(
+        middle, largest,
+        "the calls of a plan do not grow with the site"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_writes_nothing() {
+    for call in plan_calls(ProfileName::Poc2k).await.keys() {
+        let action = call.split(':').nth(1).unwrap_or_default();
+        let reads = ["Describe", "Get", "List", "Head"]
+            .iter()
+            .any(|p| action.starts_with(p));
+        assert!(reads, "{call} in a plan");
+    }
+}
