@@ -26,6 +26,7 @@ mod kinds_store;
 mod lifecycle;
 mod moto;
 mod moto_gaps;
+mod over_http;
 mod policy;
 mod profiles;
 mod site;

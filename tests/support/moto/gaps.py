@@ -1719,6 +1719,13 @@ def iam_refusals(c):
 
 
 @gap
+def iam_signature_without_body(c):
+    o = as_operator(c, {"Effect": "Allow", "Action": "route53:ListHostedZones", "Resource": "*"})
+    o.route53.list_hosted_zones()
+    return True
+
+
+@gap
 def iam_side_permissions(c):
     c.iam.create_instance_profile(InstanceProfileName="p")
     o = as_operator(c, {"Effect": "Allow", "Action": "ec2:RunInstances", "Resource": "*"})

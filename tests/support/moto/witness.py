@@ -23,10 +23,20 @@ class Witness:
         self.filter = [{"Name": "tag:gantry:site", "Values": [site]}]
         tagging = self.client("resourcegroupstaggingapi").get_paginator("get_resources")
         pages = tagging.paginate(TagFilters=[{"Key": "gantry:site", "Values": [site]}], ResourcesPerPage=100)
-        self.tags = {m["ResourceARN"]: tags_of(m["Tags"]) for p in pages for m in p["ResourceTagMappingList"]}
+        gone = self.gone()
+        self.tags = {m["ResourceARN"]: tags_of(m["Tags"]) for p in pages for m in p["ResourceTagMappingList"] if not m["ResourceARN"].endswith(gone)}
 
     def pages(self, client, action, key, **parameters):
         return [item for page in client.get_paginator(action).paginate(**parameters) for item in page[key]]
+
+    def gone(self):
+        """Ends of the ARNs of what the tagging API goes on to show for a while: as AWS does, moto keeps terminated
+        nodes and deleted gateways. The automatic snapshots of databases copy their tags and are counted with nobody."""
+        nodes = self.pages(self.ec2, "describe_instances", "Reservations", Filters=[{"Name": "instance-state-name", "Values": ["terminated"]}])
+        gateways = self.pages(self.ec2, "describe_nat_gateways", "NatGateways", Filters=[{"Name": "state", "Values": ["deleted"]}])
+        snapshots = self.pages(self.rds, "describe_db_snapshots", "DBSnapshots", SnapshotType="automated")
+        ends = [i["InstanceId"] for r in nodes for i in r["Instances"]] + [g["NatGatewayId"] for g in gateways]
+        return tuple(ends + [s["DBSnapshotArn"] for s in snapshots])
 
     def mine(self, items, arn):
         """The items of the site among those whose listing shows no tags, by the name in their address."""

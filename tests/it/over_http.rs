@@ -1,0 +1,292 @@
+//! The real binary over HTTP against moto server: the four steps for every profile, an independent look with
+//! another client, sudden death, and exactly the permissions that `gantry policy` names.
+
+use std::collections::BTreeMap;
+
+use gantry::profile::ProfileName;
+use serde_json::Value;
+
+use crate::moto::{Moto, Policy};
+
+const SITE: &str = "gitlab-example";
+
+/// A server with a site file in gantry's folder; what moto lacks is switched off in it.
+fn prepared(profile: ProfileName) -> Moto {
+    let moto = Moto::fresh();
+    moto.ok(&format!(
+        "init --profile {profile} --domain gitlab.example.com"
+    ));
+    let path = moto.file("gantry.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let without = text.replace("[backup]\n", "[backup]\ndlm = false\n");
+    assert_ne!(text, without, "init writes a table [backup]");
+    std::fs::write(&path, without).unwrap();
+    moto
+}
+
+/// Addresses of everything of the site that the second client sees, with how often.
+fn addresses(seen: &Value) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for tags in seen["tags"].as_object().unwrap().values() {
+        if let Some(address) = tags["gantry:address"].as_str() {
+            *found.entry(address.to_owned()).or_default() += 1;
+        }
+    }
+    found
+}
+
+fn four_steps(profile: ProfileName) {
+    let moto = prepared(profile);
+    moto.ok("install --yes");
+    let status = moto.ok("status --output json").json();
+    assert!(
+        status["inventory"]["endpoints"].as_array().unwrap().len()
+            + status["inventory"]["nodes"].as_array().unwrap().len()
+            > 0
+    );
+    let plan = moto.gantry("plan");
+    assert_eq!(
+        plan.code, 0,
+        "plan after install: {}\n{}",
+        plan.out, plan.err
+    );
+    moto.ok(&format!(
+        "destroy --delete-data --no-final-snapshot --yes --site {SITE}"
+    ));
+    let left = addresses(&moto.witness(SITE));
+    // A key cannot be deleted at once: it waits, disabled, for the days AWS asks for.
+    let left: Vec<_> = left.keys().filter(|a| *a != "kms/key:main").collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+macro_rules! steps {
+    ($($name:ident: $profile:ident),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            four_steps(ProfileName::$profile);
+        }
+    )*};
+}
+
+steps! {
+    single_box_over_http: SingleBox,
+    poc_2k_over_http: Poc2k,
+    ha_3k_over_http: Ha3k,
+    ha_5k_over_http: Ha5k,
+    ha_10k_over_http: Ha10k,
+    ha_25k_over_http: Ha25k,
+    ha_50k_over_http: Ha50k,
+}
+
+/// What the second client must find of any site with a front door.
+fn independent_look(profile: ProfileName) {
+    let moto = prepared(profile);
+    moto.ok("install --yes");
+    let seen = moto.witness(SITE);
+
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots/witness");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        insta::assert_snapshot!(format!("ports-{profile}"), ports(&seen["groups"]));
+    });
+
+    for (name, group) in seen["target_groups"].as_object().unwrap() {
+        // The inner balancer speaks Praefect's own protocol, which knows no proxy header.
+        let proxied = if name == "praefect" { "false" } else { "true" };
+        assert_eq!(
+            group["attributes"]["proxy_protocol_v2.enabled"], proxied,
+            "{name}"
+        );
+        assert_eq!(
+            group["attributes"]["preserve_client_ip.enabled"], "false",
+            "{name}"
+        );
+    }
+    let listeners = seen["balancers"]["public"]["listeners"].as_array().unwrap();
+    let shape: Vec<_> = listeners
+        .iter()
+        .map(|l| (l["port"].as_u64().unwrap(), l["protocol"].as_str().unwrap()))
+        .collect();
+    assert_eq!(shape, [(22, "TCP"), (80, "TCP"), (443, "TLS")]);
+    let certificates = seen["certificates"].as_object().unwrap();
+    let used = listeners[2]["certificates"][0].as_str().unwrap();
+    assert_eq!(certificates[used]["Status"], "ISSUED");
+    assert_eq!(certificates[used]["DomainName"], "gitlab.example.com");
+
+    for (name, database) in seen["databases"].as_object().unwrap() {
+        assert_eq!(database["StorageEncrypted"], true, "{name}");
+        assert_eq!(database["DeletionProtection"], true, "{name}");
+        assert_eq!(database["PubliclyAccessible"], false, "{name}");
+        assert_eq!(database["MultiAZ"], true, "{name}");
+        assert_eq!(database["parameters"]["rds.force_ssl"], "1", "{name}");
+    }
+    for (name, cache) in seen["caches"].as_object().unwrap() {
+        assert_eq!(cache["TransitEncryptionEnabled"], true, "{name}");
+        assert_eq!(cache["AtRestEncryptionEnabled"], true, "{name}");
+        assert_eq!(cache["AuthTokenEnabled"], true, "{name}");
+    }
+    for instance in seen["instances"].as_array().unwrap() {
+        let name = instance["address"].as_str().unwrap_or("a Rails node");
+        assert_eq!(instance["metadata"]["HttpTokens"], "required", "{name}");
+        let public = instance["public_address"].is_string();
+        assert_eq!(
+            public,
+            name.ends_with(":bastion"),
+            "{name}: only the bastion has a public address"
+        );
+        assert_eq!(instance["protected"], name.contains(":gitaly-"), "{name}");
+        for volume in instance["volumes"].as_array().unwrap() {
+            assert_eq!(volume["encrypted"], true, "{name}");
+        }
+    }
+    for (name, bucket) in seen["buckets"].as_object().unwrap() {
+        let block = bucket["public_access_block"].as_object().unwrap();
+        assert!(
+            block.len() == 4 && block.values().all(|v| v == true),
+            "{name}: {block:?}"
+        );
+        assert_eq!(bucket["versioning"], "Enabled", "{name}");
+        assert!(
+            bucket["policy"].to_string().contains("aws:SecureTransport"),
+            "{name}"
+        );
+    }
+    no_secret_anywhere(&moto, &seen);
+}
+
+/// Every value of a secret, searched for wherever somebody could see it.
+fn no_secret_anywhere(moto: &Moto, seen: &Value) {
+    let secrets: Vec<&str> = seen["secrets"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(Value::as_str)
+        .filter(|s| s.len() >= 8)
+        .collect();
+    assert!(secrets.len() >= 4, "there are secrets to look for");
+    let mut shown = seen.clone();
+    shown.as_object_mut().unwrap().remove("secrets");
+    let mut places = vec![("what the cloud shows".to_owned(), shown.to_string())];
+    for line in [
+        "plan --output json",
+        "status --output json --all",
+        "state show --output json",
+        "runs show last",
+    ] {
+        let said = moto.gantry(line);
+        places.push((format!("gantry {line}"), said.out + &said.err));
+    }
+    let mut folders = vec![moto.file(".gantry")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                places.push((
+                    path.display().to_string(),
+                    String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into(),
+                ));
+            }
+        }
+    }
+    for (place, text) in places {
+        assert!(
+            secrets.iter().all(|s| !text.contains(s)),
+            "a secret is in {place}"
+        );
+    }
+}
+
+/// The rules of every group, a line each.
+fn ports(groups: &Value) -> String {
+    let mut lines = Vec::new();
+    for (name, group) in groups.as_object().unwrap() {
+        for way in ["in", "out"] {
+            for rule in group[way].as_array().unwrap() {
+                let text = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
+                lines.push(format!("{name} {way} {} {}", text("ports"), text("peer")));
+            }
+        }
+    }
+    lines.sort();
+    lines.join("\n")
+}
+
+#[test]
+fn a_second_client_finds_poc_2k_as_promised() {
+    independent_look(ProfileName::Poc2k);
+}
+
+#[test]
+fn a_second_client_finds_ha_3k_as_promised() {
+    independent_look(ProfileName::Ha3k);
+}
+
+#[test]
+fn killed_at_twenty_moments_and_run_again_everything_stands_once() {
+    let quiet = prepared(ProfileName::Poc2k);
+    quiet.ok("install --yes");
+    let wanted = addresses(&quiet.witness(SITE));
+    assert!(
+        wanted.len() > 60 && wanted.values().all(|n| *n == 1),
+        "{wanted:?}"
+    );
+    drop(quiet);
+
+    let moto = prepared(ProfileName::Poc2k);
+    // Steps of a small generator stand for chance, so that a failure can be repeated.
+    let mut chance: u64 = 20_261_120;
+    let mut killed = 0;
+    for _ in 0..20 {
+        chance = chance
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let lines = usize::try_from(chance >> 59).unwrap() / 3 + 2;
+        killed += usize::from(moto.kill_after("install --yes", lines));
+    }
+    assert!(
+        killed >= 10,
+        "most of the kills met a run at work: {killed}"
+    );
+    moto.ok("install --yes");
+    assert_eq!(addresses(&moto.witness(SITE)), wanted);
+    let plan = moto.gantry("plan");
+    assert_eq!(plan.code, 0, "{}", plan.out);
+    for _ in 0..5 {
+        moto.kill_after(
+            &format!("destroy --delete-data --no-final-snapshot --yes --site {SITE}"),
+            9,
+        );
+    }
+    moto.ok(&format!(
+        "destroy --delete-data --no-final-snapshot --yes --site {SITE}"
+    ));
+    let left = addresses(&moto.witness(SITE));
+    assert!(
+        left.keys().all(|a| a == "kms/key:main"),
+        "left behind: {left:?}"
+    );
+}
+
+#[test]
+fn exactly_the_policy_of_gantry_policy_is_enough() {
+    let mut moto = prepared(ProfileName::Poc2k);
+    let printed = moto.ok("policy --output json").json();
+    let policies: Vec<Policy> = printed["documents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| Policy(d["document"].clone()))
+        .collect();
+    assert!(!policies.is_empty());
+    moto.operator(&policies);
+    moto.ok("install --yes");
+    assert_eq!(moto.gantry("plan").code, 0);
+    moto.ok("status");
+    moto.ok(&format!(
+        "destroy --delete-data --no-final-snapshot --yes --site {SITE}"
+    ));
+}
