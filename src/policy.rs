@@ -49,12 +49,28 @@ pub fn actions<'a>(kinds: impl IntoIterator<Item = &'a KindInfo>) -> BTreeSet<&'
         .collect()
 }
 
+/// The actions of a kind that change nothing: what a survey needs of kinds that the site does not use.
+pub fn looks(kind: &KindInfo) -> impl Iterator<Item = &'static str> {
+    let verbs = ["Describe", "List", "Get"];
+    kind.actions.iter().copied().filter(move |action| {
+        let call = action.split_once(':').map_or("", |(_, call)| call);
+        verbs.iter().any(|verb| call.starts_with(verb)) && call != "GetSecretValue"
+    })
+}
+
 /// The policy as JSON: `{"format": 1, "documents": [{"name": …, "document": …}]}`, each document small enough for a
 /// managed policy.
 ///
-/// `kinds` are those the site uses: for destroy and drift as well, hand in the whole registry.
-pub fn operator_policy<'a>(kinds: impl IntoIterator<Item = &'a KindInfo>, site: &Site) -> Value {
-    let statements = statements(&actions(kinds), site);
+/// `kinds` are those the site uses; `surveyed` are all that a survey asks for, because of what an earlier profile
+/// may have left.
+pub fn operator_policy<'a>(
+    kinds: impl IntoIterator<Item = &'a KindInfo>,
+    surveyed: impl IntoIterator<Item = &'a KindInfo>,
+    site: &Site,
+) -> Value {
+    let mut needed = actions(kinds);
+    needed.extend(surveyed.into_iter().flat_map(looks));
+    let statements = statements(&needed, site);
     let documents: Vec<Value> = pack(statements)
         .into_iter()
         .zip(1..)

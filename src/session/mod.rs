@@ -121,18 +121,13 @@ impl Session {
         })
     }
 
-    /// The kinds worth asking for: all, but for those of services that the site file switches off because the
-    /// account or the endpoint lacks them. What the journal remembers is asked for all the same.
+    /// The kinds worth asking for. What the journal remembers is asked for even where it is switched off.
     fn kinds(&self, state: &State) -> Vec<&'static KindInfo> {
-        let off: &[(&str, bool)] = &[
-            ("dlm/policy", !self.site.backup.dlm),
-            ("cloudwatch/alarm", !self.site.monitoring.alarms),
-        ];
+        let off = switched_off(&self.site);
         registry::all()
             .filter(|info| {
                 let word = info.kind.as_str();
-                let switched_off = off.iter().any(|(kind, off)| *kind == word && *off);
-                !switched_off || state.resources.keys().any(|a| a.kind().as_str() == word)
+                !off.contains(&word) || state.resources.keys().any(|a| a.kind().as_str() == word)
             })
             .collect()
     }
@@ -277,6 +272,22 @@ impl Session {
             at,
         })
     }
+}
+
+/// Kinds of services that the site file switches off, because the account or the endpoint lacks them.
+fn switched_off(site: &Site) -> Vec<&'static str> {
+    let kinds = [
+        ("dlm/policy", site.backup.dlm),
+        ("cloudwatch/alarm", site.monitoring.alarms),
+    ];
+    let off = kinds.into_iter().filter(|(_, on)| !on);
+    off.map(|(kind, _)| kind).collect()
+}
+
+/// The kinds that a survey of the site asks for, whether its blueprint has any or not.
+pub fn surveyed(site: &Site) -> impl Iterator<Item = &'static KindInfo> {
+    let off = switched_off(site);
+    registry::all().filter(move |info| !off.contains(&info.kind.as_str()))
 }
 
 fn check_place(site: &Site, identity: &Identity, state: &State) -> Result<(), SessionError> {

@@ -1,10 +1,10 @@
 //! The real binary over HTTP against moto server: the four steps for every profile, an independent look with
 //! another client, sudden death, and exactly the permissions that `gantry policy` names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry::profile::ProfileName;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::moto::{Moto, Policy};
 
@@ -78,17 +78,21 @@ steps! {
     ha_50k_over_http: Ha50k,
 }
 
+fn witness_snapshots() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots/witness");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}
+
 /// What the second client must find of any site with a front door.
 fn independent_look(profile: ProfileName) {
     let moto = prepared(profile);
     moto.ok("install --yes");
     let seen = moto.witness(SITE);
 
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("../snapshots/witness");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| {
+    witness_snapshots().bind(|| {
         insta::assert_snapshot!(format!("ports-{profile}"), ports(&seen["groups"]));
     });
 
@@ -271,22 +275,72 @@ fn killed_at_twenty_moments_and_run_again_everything_stands_once() {
     );
 }
 
+/// The documents of `gantry policy`.
+fn printed(moto: &Moto) -> Vec<Policy> {
+    let printed = moto.ok("policy --output json").json();
+    let documents = printed["documents"].as_array().unwrap();
+    assert!(!documents.is_empty());
+    documents
+        .iter()
+        .map(|d| Policy(d["document"].clone()))
+        .collect()
+}
+
 #[test]
 fn exactly_the_policy_of_gantry_policy_is_enough() {
     let mut moto = prepared(ProfileName::Poc2k);
-    let printed = moto.ok("policy --output json").json();
-    let policies: Vec<Policy> = printed["documents"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|d| Policy(d["document"].clone()))
-        .collect();
-    assert!(!policies.is_empty());
+    let policies = printed(&moto);
     moto.operator(&policies);
     moto.ok("install --yes");
-    assert_eq!(moto.gantry("plan").code, 0);
+    moto.ok("plan");
     moto.ok("status");
     moto.ok(&format!(
         "destroy --delete-data --no-final-snapshot --yes --site {SITE}"
     ));
+}
+
+/// The rights that a refusal asks for.
+fn asked_for(said: &str) -> BTreeSet<String> {
+    said.split("ask for the permission `")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once('`')?.0.to_owned()))
+        .collect()
+}
+
+/// Begins with no right at all and grants, again and again, exactly what the refusals name. So each right that a
+/// verb needs was missing once, and was named by the run that missed it; and nothing but those was needed.
+#[test]
+fn every_missing_right_is_named() {
+    let mut moto = prepared(ProfileName::Poc2k);
+    let in_policy: BTreeSet<String> = printed(&moto)
+        .iter()
+        .flat_map(|policy| policy.0["Statement"].as_array().unwrap().clone())
+        .flat_map(|statement| statement["Action"].as_array().unwrap().clone())
+        .map(|action| action.as_str().unwrap().to_owned())
+        .collect();
+    // Nobody can be refused this one; IAM takes no policy without any.
+    let mut granted = BTreeSet::from(["sts:GetCallerIdentity".to_owned()]);
+    let destroy = format!("destroy --delete-data --no-final-snapshot --yes --site {SITE}");
+    for line in ["install --yes", "plan", "status", &destroy] {
+        loop {
+            let statement = json!([{"Effect": "Allow", "Action": &granted, "Resource": "*"}]);
+            let policy = json!({"Version": "2012-10-17", "Statement": statement});
+            moto.operator(&[Policy(policy)]);
+            let said = moto.gantry(line);
+            if said.code == 0 {
+                break;
+            }
+            assert_eq!(said.code, 4, "{line}: {}", said.err);
+            let asked = asked_for(&said.err);
+            assert!(!asked.is_empty(), "no right is named: {}", said.err);
+            for right in asked {
+                assert!(in_policy.contains(&right), "{right} is not in the policy");
+                assert!(granted.insert(right.clone()), "{right} was granted already");
+            }
+        }
+    }
+    let spare: Vec<_> = in_policy.difference(&granted).cloned().collect();
+    witness_snapshots().bind(|| {
+        insta::assert_snapshot!("rights-for-changes-only", spare.join("\n"));
+    });
 }

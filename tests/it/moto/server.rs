@@ -24,6 +24,7 @@ pub struct Moto {
     child: Child,
     home: tempfile::TempDir,
     credentials: (String, String),
+    operators: u32,
 }
 
 /// What a command said and how it ended.
@@ -75,6 +76,7 @@ impl Moto {
             child,
             home,
             credentials: ("test".into(), "test".into()),
+            operators: 0,
         }
     }
 
@@ -180,8 +182,11 @@ impl Moto {
 
     /// From now on gantry runs as a user with exactly these policies, and moto enforces them and the signatures.
     pub fn operator(&mut self, policies: &[Policy]) {
+        self.stop_enforcing();
+        self.operators += 1;
+        let user = format!("operator-{}", self.operators);
         let documents: Vec<String> = policies.iter().map(|p| p.0.to_string()).collect();
-        let mut args = vec![self.url.as_str(), REGION];
+        let mut args = vec![self.url.as_str(), REGION, &user];
         args.extend(documents.iter().map(String::as_str));
         let key = Python::get().json("access.py", &args);
         self.credentials = (

@@ -8,9 +8,12 @@ is a patch that no longer bites.
 
 import json
 import sys
+import urllib.error
 import urllib.request
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -71,8 +74,8 @@ class Cloud:
         return made["TargetGroups"][0]["TargetGroupArn"]
 
 
-def post(url, body=b""):
-    urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "text/plain"}, method="POST")).read()
+def post(url, body=b"", headers=None):
+    urllib.request.urlopen(urllib.request.Request(url, body, headers or {"Content-Type": "text/plain"}, method="POST")).read()
 
 
 def same(got, want):
@@ -1722,6 +1725,19 @@ def iam_refusals(c):
 def iam_signature_without_body(c):
     o = as_operator(c, {"Effect": "Allow", "Action": "route53:ListHostedZones", "Resource": "*"})
     o.route53.list_hosted_zones()
+    return True
+
+
+@gap
+def iam_signature_of_forms(c):
+    o = as_operator(c, {"Effect": "Allow", "Action": "iam:CreateGroup", "Resource": "*"})
+    form = b"Action=CreateGroup&Version=2010-05-08&GroupName=a%20b"
+    request = AWSRequest("POST", c.url + "/", data=form, headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"})
+    SigV4Auth(o.session.get_credentials(), "iam", "us-east-1").add_auth(request)
+    try:
+        post(c.url + "/", form, dict(request.headers))
+    except urllib.error.HTTPError as e:
+        return e.read().decode()
     return True
 
 

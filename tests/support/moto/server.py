@@ -31,6 +31,8 @@ from werkzeug.serving import make_server  # noqa: E402
 
 sys.path.insert(0, str(HERE))
 
+import raw  # noqa: E402
+
 ZONE = "example.com."
 
 
@@ -60,9 +62,11 @@ class OneAtATime:
     def __call__(self, environ, start_response):
         # The body is read before the lock is taken: a client that died half way must not hold up the others.
         length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length) if length else b""
         if length:
-            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
+            environ["wsgi.input"] = io.BytesIO(body)
         with self.lock:
+            raw.body = body
             return list(self.application(environ, start_response))
 
 

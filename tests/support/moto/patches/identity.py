@@ -3,6 +3,7 @@
 import json
 
 import cbor2
+import raw
 from werkzeug.exceptions import HTTPException
 
 from moto.core.authorization import ActionAuthenticatorMixin
@@ -76,9 +77,9 @@ def check_action_permitted(old, self, resource):
 
 @replace(IAMRequestBase, "_create_aws_request")
 def signed_request(old, self):
-    """Without a body moto signs the headers in its place, which no client does."""
-    if not self._body and self._method in ("GET", "HEAD", "DELETE"):
-        self._data = {}
+    """Without a body moto signs the headers in its place, and it writes a form anew, with other marks for spaces
+    than some clients use. What was signed is what was sent."""
+    self._body, self._data = raw.body, {}
     return old(self)
 
 
