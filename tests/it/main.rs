@@ -27,6 +27,7 @@ mod lifecycle;
 mod moto;
 mod moto_gaps;
 mod policy;
+mod probe;
 mod profiles;
 mod site;
 mod stage;
