@@ -24,6 +24,7 @@ pub mod kinds;
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod probe;
 pub mod profile;
 pub mod resource;
 pub mod runs;

@@ -10,6 +10,7 @@ mod open;
 mod plan;
 mod policy;
 mod preflight;
+mod probe;
 mod profiles;
 mod runs;
 mod schema;
@@ -107,6 +108,7 @@ pub enum Command {
     Plan(plan::PlanArgs),
     Install(install::InstallArgs),
     Status(status::StatusArgs),
+    Probe(probe::ProbeArgs),
     Destroy(destroy::DestroyArgs),
     State(state::StateArgs),
     Runs(runs::RunsArgs),
@@ -148,6 +150,7 @@ async fn dispatch(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Plan(args) => plan::run(app, &args).await,
         Command::Install(args) => install::run(app, &args).await,
         Command::Status(args) => status::run(app, &args).await,
+        Command::Probe(args) => probe::run(app, &args).await,
         Command::Destroy(args) => destroy::run(app, &args).await,
         Command::State(args) => state::run(app, &args).await,
         Command::Runs(args) => runs::run(app, &args),

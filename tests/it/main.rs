@@ -28,6 +28,7 @@ mod moto;
 mod moto_gaps;
 mod over_http;
 mod policy;
+mod probe;
 mod profiles;
 mod site;
 mod stage;
