@@ -18,6 +18,8 @@ pub struct ClientConfig {
 
 /// A configuration for `ssh -F`: hosts by their names, nodes through the bastion, keys verified by the same names that
 /// gantry uses.
+///
+/// The file it is written to needs a plain path: OpenSSH names it, unquoted, in the command for the jump.
 pub fn config(hosts: &[Endpoint], bastion: Option<&Endpoint>, shared: &ClientConfig) -> String {
     let mut text = String::from("# Written by gantry.\n");
     if let Some(bastion) = bastion {

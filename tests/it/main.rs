@@ -29,5 +29,6 @@ mod moto_gaps;
 mod policy;
 mod profiles;
 mod site;
+mod ssh;
 mod stage;
 mod support;

@@ -19,13 +19,11 @@ pub(super) mod code {
     pub const BANNER_RECV: i32 = -2;
     pub const SOCKET_SEND: i32 = -7;
     pub const SOCKET_DISCONNECT: i32 = -13;
-    pub const FILE: i32 = -16;
     pub const AUTHENTICATION_FAILED: i32 = -18;
     pub const PUBLICKEY_UNVERIFIED: i32 = -19;
     pub const CHANNEL_FAILURE: i32 = -21;
     pub const EAGAIN: i32 = -37;
     pub const SOCKET_RECV: i32 = -43;
-    pub const KEYFILE_AUTH_FAILED: i32 = -48;
 }
 
 /// How long the orderly end of a session may take.
@@ -174,22 +172,25 @@ impl Line {
         self.heard.elapsed()
     }
 
-    /// Calls until the call no longer says "again".
+    /// Calls until the call no longer says "again", waiting no longer than this altogether. Time inside the calls does
+    /// not count: an agent may be asking a person.
     pub async fn call<T>(
         &mut self,
         limit: Duration,
         mut call: impl FnMut(&mut Session) -> Result<T, ssh2::Error>,
     ) -> Result<T, Trouble> {
-        let until = Instant::now() + limit;
+        let mut left = limit;
         loop {
             match call(&mut self.session) {
                 Ok(value) => return Ok(value),
                 Err(error) if again(&error) => {}
                 Err(error) => return Err(Trouble::sort(&error)),
             }
-            if tokio::time::timeout_at(until, self.wait()).await.is_err() {
+            let from = Instant::now();
+            if tokio::time::timeout(left, self.wait()).await.is_err() {
                 return Err(Trouble::Late);
             }
+            left = left.saturating_sub(from.elapsed());
         }
     }
 

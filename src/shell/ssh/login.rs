@@ -249,21 +249,16 @@ impl Login<'_> {
         let limit = self.access.timings.connect;
         for key in &identities {
             let name = format!("agent key {} {}", key.comment(), fingerprint(key.blob()));
-            let result = line
-                .call(limit, |_| agent.userauth(&self.to.user, key))
-                .await;
-            match result {
-                Ok(()) => return Ok(Ok(Answer::Welcome)),
-                Err(Trouble::Refused { code: number, .. })
-                    if number == code::AUTHENTICATION_FAILED
-                        || number == code::PUBLICKEY_UNVERIFIED =>
-                {
-                    offered.push(name);
-                }
-                Err(Trouble::Refused { message, .. }) => {
+            match said(
+                line.call(limit, |_| agent.userauth(&self.to.user, key))
+                    .await,
+            ) {
+                Said::Welcome => return Ok(Ok(Answer::Welcome)),
+                Said::No => offered.push(name),
+                Said::NotSigned { message } => {
                     offered.push(format!("{name} (not used: {message})"));
                 }
-                Err(trouble) => return self.gave_up(trouble, name, offered).map(Ok),
+                Said::Nothing(why) => return self.gave_up(why, name, offered).map(Ok),
             }
         }
         Ok(Ok(Answer::No))
@@ -305,27 +300,22 @@ impl Login<'_> {
                     )
                 })
                 .await;
-            match result {
-                Ok(()) => return Ok(Answer::Welcome),
-                Err(Trouble::Refused { code: number, .. })
-                    if number == code::AUTHENTICATION_FAILED
-                        || number == code::PUBLICKEY_UNVERIFIED =>
-                {
+            match said(result) {
+                Said::Welcome => return Ok(Answer::Welcome),
+                Said::No => {
                     offered.push(name);
                     return Ok(Answer::No);
                 }
-                Err(Trouble::Refused { code: number, .. })
-                    if locked && (number == code::FILE || number == code::KEYFILE_AUTH_FAILED) =>
-                {
-                    if let Some(passphrase) = &passphrase {
-                        keys.wrong(path, passphrase);
-                    }
+                Said::NotSigned { message } => {
+                    let Some(passphrase) = &passphrase else {
+                        return Err(unusable(message));
+                    };
+                    keys.wrong(path, passphrase);
                     if attempt == ATTEMPTS {
                         return Err(unusable("the passphrase does not open it".into()));
                     }
                 }
-                Err(Trouble::Refused { message, .. }) => return Err(unusable(message)),
-                Err(trouble) => return self.gave_up(trouble, name, offered),
+                Said::Nothing(why) => return self.gave_up(why, name, offered),
             }
         }
         Ok(Answer::No)
@@ -334,12 +324,12 @@ impl Login<'_> {
     /// The line ended while a key was tried.
     fn gave_up(
         &self,
-        trouble: Trouble,
+        why: Nothing,
         name: String,
         offered: &mut Vec<String>,
     ) -> Result<Answer, ShellFault> {
-        match trouble {
-            Trouble::Late => Err(ShellFault::Silent {
+        match why {
+            Nothing::Late => Err(ShellFault::Silent {
                 at: Box::new(self.at.clone()),
                 after: self.access.timings.connect,
             }),
@@ -350,5 +340,41 @@ impl Login<'_> {
             }
             _ => Err(self.protocol("it closed the connection during the login")),
         }
+    }
+}
+
+/// What came of offering a key.
+enum Said {
+    Welcome,
+    No,
+    /// The key could not be used on our side.
+    NotSigned {
+        message: String,
+    },
+    Nothing(Nothing),
+}
+
+/// Why there is no answer.
+enum Nothing {
+    Late,
+    HungUp,
+}
+
+/// libssh2 has one number for three things, and only its words tell them apart.
+fn said(result: Result<(), Trouble>) -> Said {
+    match result {
+        Ok(()) => Said::Welcome,
+        Err(Trouble::Late) => Said::Nothing(Nothing::Late),
+        Err(Trouble::Gone(_)) => Said::Nothing(Nothing::HungUp),
+        Err(Trouble::Refused { code, message }) => match code {
+            code::PUBLICKEY_UNVERIFIED if message.starts_with("Waiting for") => {
+                Said::Nothing(Nothing::HungUp)
+            }
+            code::PUBLICKEY_UNVERIFIED if message.starts_with("Callback") => {
+                Said::NotSigned { message }
+            }
+            code::AUTHENTICATION_FAILED | code::PUBLICKEY_UNVERIFIED => Said::No,
+            _ => Said::NotSigned { message },
+        },
     }
 }
