@@ -12,8 +12,8 @@ use super::fault::ShellFault;
 use super::{Exit, Shell, Status};
 use crate::secret::Secret;
 
-/// The largest file that is read, in bytes. What is larger is data, and data goes to S3.
-pub const LARGEST: usize = 64 << 20;
+/// The largest file that is read, in bytes; [`Shell::get`] promises it.
+const LARGEST: usize = 64 << 20;
 
 /// How long writing or reading one file may take.
 const LIMIT: Duration = Duration::from_mins(2);

@@ -49,7 +49,7 @@ pub trait Shell: Send + Sync {
     /// Writes a file in one step: readers see the old one or the new one, never half of it.
     fn put<'a>(&'a self, file: &'a RemoteFile) -> BoxFuture<'a, Result<(), ShellFault>>;
 
-    /// Reads a file, up to [`file::LARGEST`] bytes.
+    /// Reads a file of up to 64 MiB. What is larger is data, and data goes to S3.
     fn get<'a>(&'a self, path: &'a RemotePath) -> BoxFuture<'a, Result<Vec<u8>, ShellFault>>;
 
     /// Runs a command that must succeed: anything but exit code 0 is [`ShellFault::Failed`].

@@ -456,7 +456,7 @@ async fn a_command_that_ignores_the_end_is_killed() {
 #[tokio::test]
 async fn a_line_cut_at_the_node_is_said_and_the_next_command_connects_again() {
     let lab = Lab::new();
-    let [bastion, mut node] = lab.servers(["bastion", "rails"]);
+    let [bastion, node] = lab.servers(["bastion", "rails"]);
     let shell = lab.through(&bastion, &node);
     let (observer, mut lines) = told();
     let command = hang().observe(observer);
@@ -486,7 +486,7 @@ async fn a_line_cut_at_the_node_is_said_and_the_next_command_connects_again() {
 #[tokio::test]
 async fn a_line_cut_at_the_bastion_is_the_bastions_fault() {
     let lab = Lab::new();
-    let [mut bastion, node] = lab.servers(["bastion", "rails"]);
+    let [bastion, node] = lab.servers(["bastion", "rails"]);
     let shell = lab.through(&bastion, &node);
     let (observer, mut lines) = told();
     let command = hang().observe(observer);
@@ -523,7 +523,7 @@ async fn a_line_cut_at_the_bastion_is_the_bastions_fault() {
 #[tokio::test]
 async fn a_connection_that_died_while_idle_is_replaced_without_a_word() {
     let lab = Lab::new();
-    let [mut bastion, mut node] = lab.servers(["bastion", "rails"]);
+    let [bastion, node] = lab.servers(["bastion", "rails"]);
     let shell = lab.through(&bastion, &node);
     let first = connection(&shell).await;
     node.cut();
@@ -536,7 +536,7 @@ async fn a_connection_that_died_while_idle_is_replaced_without_a_word() {
 #[tokio::test]
 async fn a_host_that_falls_silent_is_noticed() {
     let lab = Lab::new();
-    let [bastion, mut node] = lab.servers(["bastion", "rails"]);
+    let [bastion, node] = lab.servers(["bastion", "rails"]);
     let access = lab.access(lab.keys()).timings(impatient());
     let shell = Ssh::new(node.endpoint(), Some(bastion.endpoint()), Arc::new(access));
     let (observer, mut lines) = told();
@@ -554,6 +554,7 @@ async fn a_host_that_falls_silent_is_noticed() {
             "through bastion",
             "`hang`",
             "nothing was heard for",
+            "from it or from bastion",
         ],
     );
 }
@@ -620,7 +621,7 @@ async fn fifty_mebibytes_pass_and_head_and_tail_remain() {
         }))
         .keep(1000, 2000);
     let exit = shell.must(&command).await.unwrap();
-    let size: u64 = (1..=LAST).map(|n| n.ilog10() as u64 + 2).sum();
+    let size: u64 = (1..=LAST).map(|n| u64::from(n.ilog10()) + 2).sum();
     assert!(size > 50 << 20);
     assert_eq!(exit.stdout.total(), size);
     assert_eq!(exit.stdout.left_out(), size - 3000);
@@ -944,6 +945,37 @@ async fn a_port_without_server_is_told_from_a_host_without_name() {
 }
 
 #[tokio::test]
+async fn a_bastion_that_forwards_nothing_is_named() {
+    let lab = Lab::new();
+    let [node] = lab.servers(["rails"]);
+    let [bastion] = lab.servers_with(["bastion"], "AllowTcpForwarding no");
+    let fault = hello(&lab.through(&bastion, &node)).await.unwrap_err();
+    says(
+        &fault,
+        &[
+            "rails",
+            "the bastion failed: bastion",
+            "it does not forward connections",
+            "prohibited",
+        ],
+    );
+    assert!(!node.has_sessions());
+}
+
+#[tokio::test]
+async fn what_no_command_line_can_carry_is_not_tried() {
+    let lab = Lab::new();
+    let [node] = lab.servers(["rails"]);
+    let fault = lab
+        .direct(&node)
+        .run(&Command::new("echo").arg("a\0b"))
+        .await
+        .unwrap_err();
+    says(&fault, &["rails", "an argument holds a NUL byte"]);
+    assert!(!node.has_sessions());
+}
+
+#[tokio::test]
 async fn a_server_of_another_kind_is_no_ssh_server() {
     let lab = Lab::new();
     let address = address();
@@ -988,7 +1020,7 @@ async fn openssh_reads_the_exported_configuration_and_gets_in() {
         assert!(
             said.lines().any(|l| l == line),
             "{line:?} is missing in:\n{said}"
-        )
+        );
     };
     has(&format!("hostname {}", node.address));
     has(&format!("port {}", node.port));

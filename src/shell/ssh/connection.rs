@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ssh2::Channel;
 use tokio::sync::{mpsc, oneshot};
@@ -272,7 +273,7 @@ impl Run<'_> {
                 () = reply.closed() => return Talk::Dropped,
                 () = tokio::time::sleep_until(next_sign) => {
                     if line.silent_for() >= 3 * interval {
-                        return Talk::Cut(format!("nothing was heard for {} s", line.silent_for().as_secs()));
+                        return Talk::Cut(self.silence(line.silent_for()));
                     }
                     if let Err(why) = sign_of_life(line).await {
                         return Talk::Cut(why);
@@ -281,6 +282,20 @@ impl Run<'_> {
                 }
                 () = line.wait() => {}
             }
+        }
+    }
+
+    /// A silence has no sender: behind a bastion it may be either.
+    fn silence(&self, time: Duration) -> String {
+        let time = time.as_secs();
+        match &self.route.bastion {
+            Some(bastion) => {
+                format!(
+                    "nothing was heard for {time} s, from it or from {}",
+                    bastion.name
+                )
+            }
+            None => format!("nothing was heard for {time} s"),
         }
     }
 

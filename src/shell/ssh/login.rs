@@ -334,11 +334,11 @@ impl Login<'_> {
                 after: self.access.timings.connect,
             }),
             // A host hangs up on whoever offers too many wrong keys.
-            _ if !offered.is_empty() => {
+            Nothing::HungUp if !offered.is_empty() => {
                 offered.push(format!("{name} (the host hung up)"));
                 Ok(Answer::Enough)
             }
-            _ => Err(self.protocol("it closed the connection during the login")),
+            Nothing::HungUp => Err(self.protocol("it closed the connection during the login")),
         }
     }
 }

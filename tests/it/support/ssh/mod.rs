@@ -106,7 +106,12 @@ impl Lab {
 
     /// Starts servers, whose keys are known afterwards.
     pub fn servers<const N: usize>(&self, names: [&str; N]) -> [Server; N] {
-        let servers = names.map(|name| Server::start(self, name));
+        self.servers_with(names, "")
+    }
+
+    /// Starts servers with lines of their own, which come before the usual ones: the first counts.
+    pub fn servers_with<const N: usize>(&self, names: [&str; N], lines: &str) -> [Server; N] {
+        let servers = names.map(|name| Server::start(self, name, lines));
         for server in &servers {
             server.wait();
             self.known
@@ -162,11 +167,10 @@ pub struct Server {
     user: String,
     folder: PathBuf,
     process: Child,
-    strays: Vec<Seen>,
 }
 
 impl Server {
-    fn start(lab: &Lab, name: &str) -> Self {
+    fn start(lab: &Lab, name: &str, lines: &str) -> Self {
         let folder = lab.path(name);
         fs::create_dir(&folder).unwrap();
         lab.key_pair(&format!("{name}/host"), &["-t", "ed25519"]);
@@ -179,12 +183,13 @@ impl Server {
         let bin = folder.join("bin");
         fs::create_dir(&bin).unwrap();
         sudo(&bin.join("sudo"), &folder.join("sudo.log"));
-        // The servers are told apart by their logs; DEBUG1 names the targets of forwarded connections.
+        // DEBUG1 names the targets of forwarded connections. A home of its own keeps the shell files of whoever runs the
+        // tests out of it.
         let config = format!(
-            "Port {port}\nListenAddress {address}\nHostKey {dir}/host\nHostKey {dir}/host_ecdsa\nPidFile none\n\
+            "{lines}\nPort {port}\nListenAddress {address}\nHostKey {dir}/host\nHostKey {dir}/host_ecdsa\nPidFile none\n\
              AuthorizedKeysFile {keys}\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nAllowUsers {user}@127.0.0.1\n\
-             PrintMotd no\nLogLevel DEBUG1\nSetEnv PATH={bin}:/usr/local/bin:/usr/bin:/bin\n",
+             PrintMotd no\nLogLevel DEBUG1\nSetEnv PATH={bin}:/usr/local/bin:/usr/bin:/bin HOME={dir}\n",
             dir = folder.display(),
             keys = lab.path("authorized_keys").display(),
             user = lab.user,
@@ -210,7 +215,6 @@ impl Server {
             user: lab.user.clone(),
             folder,
             process,
-            strays: Vec::new(),
         }
     }
 
@@ -269,17 +273,14 @@ impl Server {
     }
 
     /// Kills the server's side of all present sessions; the server goes on.
-    pub fn cut(&mut self) {
+    pub fn cut(&self) {
         let sessions = self.sessions();
         assert!(!sessions.is_empty(), "{} has no session to cut", self.name);
-        // What the sessions were running loses its parent, and must be found again at the end.
-        self.strays.extend(descendants(self.process.id()));
         kill(&sessions);
     }
 
     /// Freezes the server's side of all present sessions: the connections stay, and nothing answers.
-    pub fn freeze(&mut self) {
-        self.strays.extend(descendants(self.process.id()));
+    pub fn freeze(&self) {
         for session in self.sessions() {
             signal(&session, "STOP");
         }
@@ -288,10 +289,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.strays.extend(descendants(self.process.id()));
+        let sessions = descendants(self.process.id());
         let _ = self.process.kill();
         let _ = self.process.wait();
-        kill(&self.strays);
+        kill(&sessions);
+        // What lost its session runs on with nobody above it, but at home here.
+        kill(&process::at_home(&self.folder));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Processes of this machine, as `/proc` shows them.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command as Process;
 use std::thread;
 use std::time::Duration;
@@ -54,13 +55,29 @@ impl Seen {
     }
 }
 
+fn all() -> Vec<Seen> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| Seen::of(entry.file_name().to_str()?.parse().ok()?))
+        .collect()
+}
+
+/// All processes with this home.
+pub fn at_home(folder: &Path) -> Vec<Seen> {
+    let home = format!("HOME={}", folder.display());
+    let mut found = all();
+    found.retain(|seen| {
+        let variables = fs::read(format!("/proc/{}/environ", seen.id)).unwrap_or_default();
+        variables
+            .split(|b| *b == 0)
+            .any(|variable| variable == home.as_bytes())
+    });
+    found
+}
+
 /// All that a process started, and what that started.
 pub fn descendants(of: u32) -> Vec<Seen> {
-    let all: Vec<_> = fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| Seen::of(entry.file_name().to_str()?.parse().ok()?))
-        .collect();
+    let all = all();
     let mut found: Vec<Seen> = Vec::new();
     let mut parents = vec![of];
     while let Some(parent) = parents.pop() {
