@@ -32,6 +32,7 @@ pub mod runs;
 pub mod sandbox;
 pub mod secret;
 pub mod session;
+pub mod shell;
 pub mod site;
 pub mod text;
 pub mod ui;

@@ -31,5 +31,6 @@ mod policy;
 mod probe;
 mod profiles;
 mod site;
+mod ssh;
 mod stage;
 mod support;

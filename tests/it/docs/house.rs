@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{files, read};
 
 /// What the inner modules may know, and nothing else.
-const MAY_KNOW: [(&str, &[&str]); 12] = [
+const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("clock", &[]),
     ("text", &[]),
     ("secret", &[]),
@@ -17,6 +17,7 @@ const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("profile", &["site", "text"]),
     ("site", &["profile", "text"]),
     ("names", &["site"]),
+    ("shell", &["secret"]),
     // Pure: what is wanted, seen and remembered goes in, a plan comes out. `kinds` is the registry's lines.
     ("plan", &["cloud", "journal", "kinds", "resource"]),
 ];

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod compare;
+pub mod ssh;
 pub mod stage;
 
 pub use command::{Place, Said};
