@@ -28,6 +28,7 @@ mod moto;
 mod moto_gaps;
 mod policy;
 mod profiles;
+mod render;
 mod site;
 mod stage;
 mod support;
