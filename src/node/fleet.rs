@@ -292,8 +292,8 @@ fn hosts(sizes: &Profile, known: Known<'_>) -> Vec<Host> {
 #[derive(Clone, Copy)]
 struct Known<'a>(&'a Outputs);
 
-impl Known<'_> {
-    fn member(self, kind: Kind, name: &str, key: &str) -> Option<&Value> {
+impl<'a> Known<'a> {
+    fn member(self, kind: Kind, name: &str, key: &str) -> Option<&'a Value> {
         self.0.0.get(&Address::new(kind, name))?.get(key)
     }
 

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::fleet::{Fleet, Host};
 use super::page::Page;
 use super::ruby;
-use crate::blueprint::{REDIRECT_PORT, Role, valkey_token};
+use crate::blueprint::{Role, valkey_token};
 use crate::profile::Profile;
 use crate::site::Site;
 

@@ -317,6 +317,7 @@ pub const YIELDS: &[&str] = &[
     "gitlab_rails/omniauth_block_auto_created_users",
     "gitlab_rails/omniauth_enabled",
     "gitlab_rails/omniauth_providers",
+    "letsencrypt/auto_renew",
     "letsencrypt/contact_emails",
     "puma/worker_processes",
     "sidekiq/queue_groups",
