@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! gantry.toml + profiles/ha-3k.toml
-//!    Site + Profile ─► Blueprint ─► Plan ─► Apply ─► Inventory
+//!    Site + Profile ─► Blueprint ─► Plan ─► Apply ─► Inventory ─► Node
 //!                         ▲           ▲       │
 //!                      kinds/      Survey  Journal
 //! ```
@@ -18,10 +18,12 @@ pub mod cloud;
 pub mod engine;
 pub mod exit;
 pub mod facts;
+pub mod gitlab_rb;
 pub mod inventory;
 pub mod journal;
 pub mod kinds;
 pub mod names;
+pub mod node;
 pub mod plan;
 pub mod policy;
 pub mod probe;

@@ -45,6 +45,9 @@ pub(super) fn add(draft: &mut Draft<'_>, storage: &Storage, secrets: &Secrets) -
     Profiles(profiles)
 }
 
+/// What only the node that sets GitLab up reads.
+const FIRST_SET_UP: [&str; 3] = ["initial-root-password", "license", "activation-code"];
+
 /// The folder of the config bucket that a role reads; no role reads another's.
 pub fn config_prefix(role: Role) -> String {
     format!("{}/", role.as_str())
@@ -63,15 +66,17 @@ impl Allow<'_, '_> {
         match role {
             Role::Rails => {
                 self.objects();
+                self.mail();
                 self.read_secrets(&self.rails_secrets());
             }
             Role::Sidekiq => {
                 self.objects();
+                self.mail();
                 self.backups();
                 let mut secrets = self.rails_secrets();
                 // The first Sidekiq node is the deploy node: it seeds the database, and gives birth to
                 // gitlab-secrets.json and the host keys.
-                secrets.extend(["initial-root-password".to_owned(), "license".to_owned()]);
+                secrets.extend(owned(&FIRST_SET_UP));
                 self.read_secrets(&secrets);
                 self.write_secrets(&["gitlab-secrets", "ssh-host-keys"]);
             }
@@ -90,15 +95,20 @@ impl Allow<'_, '_> {
                 "praefect-internal-token",
                 "gitlab-secrets",
             ])),
-            Role::Monitoring => self.read_secrets(&owned(&["gitlab-secrets"])),
+            // Prometheus finds the Rails nodes by their tags. EC2's listings know no narrower grant.
+            Role::Monitoring => {
+                self.allow("FindNodes", &["ec2:DescribeInstances"], vec![Target::Any]);
+                self.read_secrets(&owned(&["gitlab-secrets"]));
+            }
             // gantry and its timers run there, and look for the nodes. EC2's listings know no narrower grant.
             Role::Bastion => self.allow("FindNodes", &["ec2:DescribeInstances"], vec![Target::Any]),
             Role::Box => {
                 self.objects();
+                self.mail();
                 self.backups();
                 self.gitaly_backups();
                 let mut secrets = self.rails_secrets();
-                secrets.extend(["initial-root-password".to_owned(), "license".to_owned()]);
+                secrets.extend(owned(&FIRST_SET_UP));
                 self.read_secrets(&secrets);
                 self.write_secrets(&["gitlab-secrets", "ssh-host-keys"]);
                 self.session_manager();
@@ -114,6 +124,7 @@ impl Allow<'_, '_> {
             "ssh-host-keys",
             "gitlab-shell-secret",
             "database-password",
+            "registry-database-password",
             "gitaly-token",
             "praefect-external-token",
             "smtp-password",
@@ -184,6 +195,24 @@ impl Allow<'_, '_> {
             ],
             within,
         );
+    }
+
+    /// Mail by the API of Amazon SES, or the role that may send it. Which addresses are verified, SES itself knows.
+    fn mail(&mut self) {
+        let Some(ses) = &self.draft.site.ses else {
+            return;
+        };
+        match &ses.role_arn {
+            Some(role) => {
+                let role = vec![Target::Arn(role.clone())];
+                self.allow("BecomeMailer", &["sts:AssumeRole"], role);
+            }
+            None => self.allow(
+                "SendMail",
+                &["ses:SendEmail", "ses:SendRawEmail"],
+                vec![Target::Any],
+            ),
+        }
     }
 
     /// Writes and reads, never deletes: who takes over a node must not be able to take the backups with it.

@@ -24,8 +24,9 @@ use serde_json::Value;
 pub use self::carve::{Carved, MOST_ZONES, carve};
 pub use self::identity::config_prefix;
 pub use self::lint::{Complaint, lint};
+pub use self::secrets::{secret_entries, valkey_token};
 pub use self::security::{
-    End, GIT_SSH_PORT, Group, Line, PRAEFECT_PORT, REDIRECT_PORT, WEB_PORT, matrix,
+    End, GIT_SSH_PORT, Group, KAS_PORT, Line, PRAEFECT_PORT, REDIRECT_PORT, WEB_PORT, matrix,
 };
 pub use self::storage::OBJECT_TYPES;
 use crate::facts::Facts;

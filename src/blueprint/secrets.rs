@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use super::Draft;
 use crate::kinds::kms::Key;
 use crate::kinds::secretsmanager::{Secret, SecretShape};
-use crate::profile::CacheName;
+use crate::names::Names;
+use crate::profile::{CacheName, Profile};
 use crate::resource::Ref;
-use crate::site::SecretRef;
+use crate::site::{SecretRef, Site};
 
 /// Where a secret is: an entry of ours, or one that the site file names by ARN.
 #[derive(Debug, Clone)]
@@ -33,90 +34,157 @@ impl Secrets {
 }
 
 /// The secret of a cache.
-pub(super) fn valkey_token(cache: CacheName) -> String {
+pub fn valkey_token(cache: CacheName) -> String {
     format!("valkey-{}-token", cache.as_str())
 }
 
 /// Long enough that nobody guesses, short enough for RDS (128) and ElastiCache (128).
 const LENGTH: u32 = 48;
 
+/// A secret that a site has.
+struct Wanted<'a> {
+    name: String,
+    description: &'static str,
+    source: Source<'a>,
+}
+
+/// Where its value comes from.
+enum Source<'a> {
+    Ours(SecretShape),
+    Referenced(&'a SecretRef),
+}
+
+/// Every secret of a site.
+fn wanted<'a>(site: &'a Site, sizes: &Profile) -> Vec<Wanted<'a>> {
+    let mut list = Vec::new();
+    let token = SecretShape::Token { length: LENGTH };
+    let password = SecretShape::Password { length: LENGTH };
+    let ours = |name: &str, description, shape| Wanted {
+        name: name.to_owned(),
+        description,
+        source: Source::Ours(shape),
+    };
+    list.push(ours(
+        "gitlab-secrets",
+        "gitlab-secrets.json, born on the deploy node",
+        SecretShape::Empty,
+    ));
+    list.push(ours(
+        "ssh-host-keys",
+        "The host keys that Git over SSH shows",
+        SecretShape::Empty,
+    ));
+    let gitlab = &site.gitlab;
+    let referenced = [
+        (
+            "initial-root-password",
+            "The first password of root",
+            Some(&gitlab.initial_root_password),
+        ),
+        ("license", "The license file", gitlab.license.as_ref()),
+        (
+            "activation-code",
+            "The code that activates the subscription",
+            gitlab.activation_code.as_ref(),
+        ),
+        (
+            "smtp-password",
+            "The mail server's password",
+            site.smtp.as_ref().and_then(|smtp| smtp.password.as_ref()),
+        ),
+        (
+            "ldap-password",
+            "The directory's password",
+            site.ldap.as_ref().and_then(|ldap| ldap.password.as_ref()),
+        ),
+        (
+            "saml-idp-cert",
+            "The identity provider's certificate",
+            site.saml.as_ref().map(|saml| &saml.idp_cert),
+        ),
+    ];
+    for (name, description, source) in referenced {
+        list.extend(source.map(|source| Wanted {
+            name: name.to_owned(),
+            description,
+            source: Source::Referenced(source),
+        }));
+    }
+    if sizes.single_box.is_none() {
+        list.push(ours(
+            "gitlab-shell-secret",
+            "What Gitaly and GitLab Shell show to the internal API",
+            SecretShape::Hex { bytes: 32 },
+        ));
+    }
+    if sizes.database.is_some() {
+        list.push(ours("database-password", "The database user gitlab", password));
+        if site.registry_database() {
+            list.push(ours(
+                "registry-database-password",
+                "The database user registry",
+                password,
+            ));
+        }
+    }
+    for cache in &sizes.caches {
+        let name = valkey_token(cache.name);
+        list.push(ours(&name, "What clients show to Valkey", token));
+    }
+    if sizes.praefect.is_some() {
+        list.push(ours(
+            "praefect-database-password",
+            "The database user praefect",
+            password,
+        ));
+        list.push(ours(
+            "praefect-external-token",
+            "What Rails and Sidekiq show to Praefect",
+            token,
+        ));
+        list.push(ours(
+            "praefect-internal-token",
+            "What Praefect and Gitaly show to each other",
+            token,
+        ));
+    } else if sizes.gitaly.is_some() {
+        list.push(ours(
+            "gitaly-token",
+            "What Rails and Sidekiq show to Gitaly",
+            token,
+        ));
+    }
+    list
+}
+
+/// Every secret of a site, and its entry in Secrets Manager: a name of ours, or the ARN that the site file names.
+pub fn secret_entries(site: &Site, sizes: &Profile, names: &Names) -> BTreeMap<String, String> {
+    wanted(site, sizes)
+        .into_iter()
+        .map(|secret| {
+            let entry = match secret.source {
+                Source::Referenced(SecretRef::Arn(arn)) => arn.clone(),
+                _ => names.secret(&secret.name),
+            };
+            (secret.name, entry)
+        })
+        .collect()
+}
+
 pub(super) fn add(draft: &mut Draft<'_>, key: &Ref<Key>) -> Secrets {
-    let (site, sizes) = (draft.site, draft.sizes);
+    let secrets = wanted(draft.site, draft.sizes);
     let mut list = List {
         draft,
         key,
         kept: BTreeMap::new(),
     };
-    let token = SecretShape::Token { length: LENGTH };
-    let password = SecretShape::Password { length: LENGTH };
-
-    list.ours(
-        "gitlab-secrets",
-        "gitlab-secrets.json, born on the deploy node",
-        SecretShape::Empty,
-    );
-    list.ours(
-        "ssh-host-keys",
-        "The host keys that Git over SSH shows",
-        SecretShape::Empty,
-    );
-    list.referenced(
-        "initial-root-password",
-        "The first password of root",
-        Some(&site.gitlab.initial_root_password),
-    );
-    list.referenced("license", "The license file", site.gitlab.license.as_ref());
-    list.referenced(
-        "smtp-password",
-        "The mail server's password",
-        site.smtp.as_ref().and_then(|smtp| smtp.password.as_ref()),
-    );
-    list.referenced(
-        "ldap-password",
-        "The directory's password",
-        site.ldap.as_ref().and_then(|ldap| ldap.password.as_ref()),
-    );
-    list.referenced(
-        "saml-idp-cert",
-        "The identity provider's certificate",
-        site.saml.as_ref().map(|saml| &saml.idp_cert),
-    );
-    if sizes.single_box.is_none() {
-        list.ours(
-            "gitlab-shell-secret",
-            "What Gitaly and GitLab Shell show to the internal API",
-            SecretShape::Hex { bytes: 32 },
-        );
-    }
-    if sizes.database.is_some() {
-        list.ours("database-password", "The database user gitlab", password);
-    }
-    for cache in &sizes.caches {
-        let name = valkey_token(cache.name);
-        list.ours(&name, "What clients show to Valkey", token);
-    }
-    if sizes.praefect.is_some() {
-        list.ours(
-            "praefect-database-password",
-            "The database user praefect",
-            password,
-        );
-        list.ours(
-            "praefect-external-token",
-            "What Rails and Sidekiq show to Praefect",
-            token,
-        );
-        list.ours(
-            "praefect-internal-token",
-            "What Praefect and Gitaly show to each other",
-            token,
-        );
-    } else if sizes.gitaly.is_some() {
-        list.ours(
-            "gitaly-token",
-            "What Rails and Sidekiq show to Gitaly",
-            token,
-        );
+    for secret in secrets {
+        match secret.source {
+            Source::Ours(shape) => list.ours(&secret.name, secret.description, shape),
+            Source::Referenced(source) => {
+                list.referenced(&secret.name, secret.description, source);
+            }
+        }
     }
     Secrets(list.kept)
 }
@@ -139,16 +207,15 @@ impl List<'_, '_> {
         self.kept.insert(name.to_owned(), Kept::Ours(secret));
     }
 
-    fn referenced(&mut self, name: &str, description: &str, source: Option<&SecretRef>) {
+    fn referenced(&mut self, name: &str, description: &str, source: &SecretRef) {
         match source {
-            None => {}
-            Some(SecretRef::Arn(arn)) => {
+            SecretRef::Arn(arn) => {
                 self.kept.insert(name.to_owned(), Kept::Theirs(arn.clone()));
             }
-            Some(SecretRef::Generate) => {
+            SecretRef::Generate => {
                 self.ours(name, description, SecretShape::Password { length: LENGTH });
             }
-            Some(SecretRef::Env(_) | SecretRef::File(_)) => {
+            SecretRef::Env(_) | SecretRef::File(_) => {
                 self.ours(name, description, SecretShape::Empty);
             }
         }

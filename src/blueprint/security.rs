@@ -27,6 +27,9 @@ pub const GIT_SSH_PORT: u16 = 2222;
 /// Where Praefect listens, on its nodes and on the load balancer before them.
 pub const PRAEFECT_PORT: u16 = 2305;
 
+/// Where the agent server of a Rails node answers those of the others, to hand agents' connections on.
+pub const KAS_PORT: u16 = 8155;
+
 /// A security group, named for what it stands around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -125,6 +128,9 @@ pub fn matrix(site: &Site, sizes: &Profile) -> Vec<Line> {
     } else {
         table.front(site, Group::Rails);
         table.stores();
+        for node in [Group::Rails, Group::Sidekiq] {
+            table.tcp(node, Group::Rails, &[(KAS_PORT, "Agent server")]);
+        }
         if sizes.praefect.is_some() {
             table.gitaly_cluster();
         } else {

@@ -23,7 +23,7 @@ pub(super) enum Node<'a> {
     Text(&'a str),
     Whole(i64),
     Truth(bool),
-    Fraction,
+    Fraction(f64),
     Moment,
 }
 
@@ -41,7 +41,7 @@ impl<'a> Node<'a> {
         match value {
             Value::String(text) => Self::Text(text.value()),
             Value::Integer(number) => Self::Whole(*number.value()),
-            Value::Float(_) => Self::Fraction,
+            Value::Float(number) => Self::Fraction(*number.value()),
             Value::Boolean(truth) => Self::Truth(*truth.value()),
             Value::Datetime(_) => Self::Moment,
             Value::Array(array) => Self::List(array),
@@ -58,7 +58,7 @@ impl<'a> Node<'a> {
             Self::Text(_) => "a text",
             Self::Whole(_) => "a whole number",
             Self::Truth(_) => "true or false",
-            Self::Fraction => "a number with a fraction",
+            Self::Fraction(_) => "a number with a fraction",
             Self::Moment => "a date or time",
         }
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Site;
 use super::place::Path;
 use super::problem::Problem;
+use super::rb::RubySettings;
 use super::secret_ref::SecretRef;
 use crate::text::{Complaint, Text, text_in_files, text_type};
 
@@ -25,10 +26,14 @@ pub struct Gitlab {
     /// The license file, for the first set-up: usually `file:PATH`.
     #[schemars(example = "file:acme.gitlab-license")]
     pub license: Option<SecretRef>,
+    /// The code that activates the subscription at the first set-up, instead of a license file.
+    pub activation_code: Option<SecretRef>,
     /// The mail address of the first administrator, `root`.
     pub initial_root_email: Option<Email>,
     /// The first password of `root`.
     pub initial_root_password: SecretRef,
+    /// Settings of `gitlab.rb` for which there is no key here, as `gitlab.rb.SECTION.KEY = value`: any that the version knows and gantry does not hold itself. They win over gantry's defaults.
+    pub rb: RubySettings,
 }
 
 impl Default for Gitlab {
@@ -42,8 +47,10 @@ impl Default for Gitlab {
             },
             package_source: PackageSource::Official,
             license: None,
+            activation_code: None,
             initial_root_email: None,
             initial_root_password: SecretRef::Generate,
+            rb: RubySettings::new(),
         }
     }
 }
@@ -242,6 +249,8 @@ impl Gitlab {
                     .help("write `file:PATH` with the license file you were sent"),
             );
         }
+        self.check_activation(problems);
+        super::rb::check(site, problems);
         let Some(postgres) = &site.database.engine_version else {
             return;
         };
@@ -257,6 +266,36 @@ impl Gitlab {
                 .because("GitLab 19 needs PostgreSQL 17, and refuses to start its upgrade on less")
                 .help("write `engine_version = \"17\"`")
                 .depends("gitlab.version"),
+            );
+        }
+    }
+
+    fn check_activation(&self, problems: &mut Vec<Problem>) {
+        let at = |what: &str| Problem::at(Path::of("gitlab.activation_code"), what);
+        let Some(code) = &self.activation_code else {
+            return;
+        };
+        if self.edition == Edition::Ce {
+            problems.push(
+                at("`gitlab.activation_code` has no use in the Community Edition")
+                    .because("only the Enterprise Edition can be activated")
+                    .help("write `edition = \"ee\"`, or take the code away")
+                    .depends("gitlab.edition"),
+            );
+        }
+        if *code == SecretRef::Generate {
+            problems.push(
+                at("an activation code cannot be generated")
+                    .because("GitLab sends it with the subscription")
+                    .help("write `env:NAME`, `file:PATH` or `secret:ARN`"),
+            );
+        }
+        if self.license.is_some() {
+            problems.push(
+                at("`gitlab.activation_code` and `gitlab.license` are both given")
+                    .because("GitLab takes the code and leaves the license aside")
+                    .help("keep the one you were sent")
+                    .depends("gitlab.license"),
             );
         }
     }

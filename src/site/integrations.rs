@@ -1,4 +1,4 @@
-//! `[smtp]`, `[ldap]`, `[saml]`, `[registry]`: what GitLab talks to.
+//! `[smtp]`, `[ses]`, `[ldap]`, `[saml]`, `[registry]`: what GitLab talks to.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,6 +7,7 @@ use super::Site;
 use super::gitlab::Email;
 use super::place::Path;
 use super::problem::Problem;
+use super::region::Region;
 use super::secret_ref::SecretRef;
 
 /// Outgoing mail.
@@ -46,6 +47,24 @@ impl Smtp {
     fn submission() -> u16 {
         587
     }
+}
+
+/// Outgoing mail by the API of Amazon SES, from GitLab 19.3. There is no password: the nodes' own roles may send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ses {
+    /// The region whose SES sends; default: the site's.
+    #[serde(default)]
+    pub region: Option<Region>,
+    /// A role that may send, where the addresses are verified in another account. The nodes assume it.
+    #[serde(default)]
+    #[schemars(example = "arn:aws:iam::123456789012:role/mailer")]
+    pub role_arn: Option<String>,
+    /// The address GitLab's mail comes from; SES must know it as verified.
+    pub from: Email,
+    /// The address answers go to.
+    #[serde(default)]
+    pub reply_to: Option<Email>,
 }
 
 /// How to sign in at the mail server.
@@ -207,6 +226,40 @@ impl Smtp {
                 "smtp.password",
                 "the mail server's owner sets it",
             ));
+        }
+    }
+}
+
+impl Ses {
+    pub(super) fn check(&self, site: &Site, problems: &mut Vec<Problem>) {
+        let version = site.gitlab.version;
+        if (version.major, version.minor) < (19, 3) {
+            problems.push(
+                Problem::with_key(Path::of("ses"), format!("GitLab {version} cannot send by the API of Amazon SES"))
+                    .because("that came with 19.3")
+                    .help("take 19.3 or newer in `gitlab.version`, or write [smtp] with the SMTP door of SES")
+                    .depends("gitlab.version"),
+            );
+        }
+        if site.smtp.is_some() {
+            problems.push(
+                Problem::with_key(Path::of("ses"), "there are both [ses] and [smtp]")
+                    .because("GitLab would send everything by SMTP")
+                    .help("keep one of the two")
+                    .depends("smtp"),
+            );
+        }
+        let role = |arn: &str| {
+            let parts: Vec<&str> = arn.splitn(6, ':').collect();
+            matches!(parts.as_slice(), ["arn", _, "iam", "", account, name]
+                if account.len() == 12 && name.starts_with("role/"))
+        };
+        if let Some(arn) = self.role_arn.as_deref().filter(|arn| !role(arn)) {
+            problems.push(
+                Problem::at(Path::of("ses.role_arn"), format!("`{arn}` is not the ARN of a role"))
+                    .because("the nodes assume a role to send mail")
+                    .help("write it like `arn:aws:iam::ACCOUNT:role/NAME`; `aws iam get-role` prints it"),
+            );
         }
     }
 }

@@ -16,6 +16,7 @@ mod network;
 mod nodes;
 mod place;
 mod problem;
+mod rb;
 mod region;
 mod schedule;
 mod schema;
@@ -37,7 +38,7 @@ pub use front::{Door, Front};
 pub use gitlab::{Edition, Email, Gitlab, GitlabVersion, PackageSource};
 pub use identity::{AccountId, Domain, Identity, SiteName};
 pub use integrations::{
-    Ldap, LdapEncryption, Registry, Saml, Smtp, SmtpAuthentication, SmtpSecurity,
+    Ldap, LdapEncryption, Registry, Saml, Ses, Smtp, SmtpAuthentication, SmtpSecurity,
 };
 pub use load::{Finding, Loaded, SiteError, SiteErrors, load, load_with, parse};
 pub use monitoring::{Monitoring, Protection};
@@ -45,6 +46,7 @@ pub use network::{Nat, Network};
 pub use nodes::{DataNode, FixedNodes, GitalyNodes, Nodes, RailsNodes, SingleNode};
 pub use place::Path;
 pub use problem::{Part, Problem, Problems};
+pub use rb::{RubySettings, RubyValue, YIELDS, held, leaves};
 pub use region::Region;
 pub use schedule::{Cron, Schedule, TimeOfDay};
 pub use schema::schema;
@@ -79,6 +81,8 @@ pub struct Site {
     pub monitoring: Monitoring,
     #[serde(default)]
     pub smtp: Option<Smtp>,
+    #[serde(default)]
+    pub ses: Option<Ses>,
     #[serde(default)]
     pub ldap: Option<Ldap>,
     #[serde(default)]
@@ -136,6 +140,7 @@ impl Site {
             cache: Cache::default(),
             monitoring: Monitoring::default(),
             smtp: None,
+            ses: None,
             ldap: None,
             saml: None,
             registry: None,
@@ -158,6 +163,9 @@ impl Site {
         if let Some(smtp) = &self.smtp {
             smtp.check(&mut problems);
         }
+        if let Some(ses) = &self.ses {
+            ses.check(self, &mut problems);
+        }
         if let Some(ldap) = &self.ldap {
             ldap.check(&mut problems);
         }
@@ -172,6 +180,13 @@ impl Site {
         problems
     }
 
+    /// Whether the registry keeps its metadata in a database.
+    pub fn registry_database(&self) -> bool {
+        self.registry
+            .as_ref()
+            .is_some_and(|registry| registry.enabled && registry.metadata_database)
+    }
+
     /// Every reference to a secret, with its key.
     pub fn secrets(&self) -> Vec<(Path, &SecretRef)> {
         let mut secrets = vec![
@@ -180,6 +195,10 @@ impl Site {
                 Some(&self.gitlab.initial_root_password),
             ),
             ("gitlab.license", self.gitlab.license.as_ref()),
+            (
+                "gitlab.activation_code",
+                self.gitlab.activation_code.as_ref(),
+            ),
         ];
         secrets.push((
             "smtp.password",

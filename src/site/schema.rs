@@ -113,8 +113,14 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// `object`, `array`, `string`, `integer` or `boolean`.
+    /// `object`, `array`, `string`, `integer` or `boolean`; `any` where everything goes.
     pub(super) fn kind(self) -> &'a str {
+        if !["type", "enum", "oneOf", "const"]
+            .iter()
+            .any(|word| self.schema.get(word).is_some())
+        {
+            return "any";
+        }
         // Words with a description each come as `oneOf` constants without a type above them.
         self.schema
             .get("type")

@@ -86,6 +86,7 @@ impl Reader<'_> {
     fn node(&mut self, shape: Shape<'_>, node: Node<'_>, path: &Path) -> Option<Value> {
         let value = match (shape.kind(), node) {
             ("object", Node::Section(table)) => return self.section(shape, table, path),
+            ("any", node) => return self.any(node, path),
             ("array", Node::List(array)) => {
                 let element = shape.element()?;
                 let elements = array.iter().enumerate();
@@ -213,6 +214,67 @@ impl Reader<'_> {
         if looks_secret(key) {
             self.hide(path);
         }
+    }
+
+    /// A value that Ruby gets as it is.
+    fn any(&mut self, node: Node<'_>, path: &Path) -> Option<Value> {
+        let value = match node {
+            Node::Text(text) if self.is_secret(text, path) => None,
+            Node::Text(text) => Some(text.into()),
+            Node::Whole(number) => Some(number.into()),
+            Node::Truth(truth) => Some(truth.into()),
+            Node::Fraction(number) => serde_json::Number::from_f64(number).map(Value::Number),
+            Node::List(array) => {
+                let elements = array.iter().enumerate();
+                return Some(
+                    elements
+                        .filter_map(|(index, value)| {
+                            self.any(Node::of_value(value), &path.index(index))
+                        })
+                        .collect(),
+                );
+            }
+            Node::Section(table) => {
+                let mut values = Map::new();
+                for (key, item) in table.iter() {
+                    let Some(node) = Node::of(item) else { continue };
+                    if let Some(value) = self.any(node, &path.key(key)) {
+                        values.insert(key.to_owned(), value);
+                    }
+                }
+                return Some(Value::Object(values));
+            }
+            Node::Moment | Node::Sections => None,
+        };
+        if value.is_none() {
+            self.bad.push(path.clone());
+            if !matches!(node, Node::Text(_)) {
+                self.problems.push(
+                    Problem::at(path.clone(), format!("`{path}` cannot be handed to GitLab"))
+                        .because(format!("this is {}", node.noun()))
+                        .help("write a text, a number, true or false, a list in brackets, or a table in braces"),
+                );
+            }
+        }
+        value
+    }
+
+    /// Whether a text for Ruby is a secret by the name of its key. Paths of files are none.
+    fn is_secret(&mut self, text: &str, path: &Path) -> bool {
+        let name = path.to_string();
+        let endings = ["password", "secret", "token", "_key", "key_base"];
+        let secret = !text.is_empty()
+            && !text.starts_with('/')
+            && endings.iter().any(|ending| name.ends_with(ending));
+        if secret {
+            self.problems.push(
+                Problem::at(path.clone(), format!("`{path}` holds a secret"))
+                    .because("a secret itself must not stand in the site file")
+                    .help("settings with secrets have sections of their own, [smtp] or [ldap] for example; a secret that was written here should be changed"),
+            );
+            self.hide(path);
+        }
+        secret
     }
 
     fn whole(&mut self, shape: Shape<'_>, number: i64, path: &Path) -> Option<Value> {

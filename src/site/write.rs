@@ -84,7 +84,9 @@ impl Site {
                 continue;
             };
             let default = defaults.and_then(|defaults| defaults.get(key));
-            if let Value::Object(inner) = value {
+            if let Value::Object(inner) = value
+                && member.kind() == "object"
+            {
                 self.write_section(
                     &mut below,
                     &full,
@@ -156,6 +158,13 @@ fn toml_value(value: &Value) -> String {
             "[{}]",
             values.iter().map(toml_value).collect::<Vec<_>>().join(", ")
         ),
+        Value::Object(members) => {
+            let members: Vec<String> = members
+                .iter()
+                .map(|(key, value)| format!("{} = {}", toml_key(key), toml_value(value)))
+                .collect();
+            format!("{{ {} }}", members.join(", "))
+        }
         other => other.to_string(),
     }
 }

@@ -30,6 +30,7 @@ mod over_http;
 mod policy;
 mod probe;
 mod profiles;
+mod render;
 mod site;
 mod ssh;
 mod stage;

@@ -6,6 +6,7 @@ use super::{files, read};
 
 /// What the inner modules may know, and nothing else.
 const MAY_KNOW: [(&str, &[&str]); 13] = [
+const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("clock", &[]),
     ("text", &[]),
     ("secret", &[]),
@@ -15,9 +16,23 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("cloud", &["clock"]),
     ("resource", &["clock", "cloud"]),
     ("profile", &["site", "text"]),
-    ("site", &["profile", "text"]),
+    ("gitlab_rb", &["text"]),
+    ("site", &["gitlab_rb", "profile", "text"]),
     ("names", &["site"]),
     ("shell", &["secret"]),
+    // Pure: a site, its sizes and what is known of the world go in, files come out.
+    (
+        "node",
+        &[
+            "blueprint",
+            "gitlab_rb",
+            "kinds",
+            "names",
+            "profile",
+            "resource",
+            "site",
+        ],
+    ),
     // Pure: what is wanted, seen and remembered goes in, a plan comes out. `kinds` is the registry's lines.
     ("plan", &["cloud", "journal", "kinds", "resource"]),
 ];
