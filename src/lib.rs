@@ -12,6 +12,7 @@
 pub mod app;
 pub mod apply;
 pub mod blueprint;
+pub mod boot;
 pub mod cli;
 pub mod clock;
 pub mod cloud;

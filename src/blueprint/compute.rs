@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::edge::{Front, PraefectFront};
-use super::identity::{Profiles, config_prefix};
+use super::identity::Profiles;
 use super::network::Network;
 use super::security::{Group, Groups, PRAEFECT_PORT};
 use super::{Draft, Role, protection};
+use crate::boot::{self, Birth};
 use crate::kinds::Protection;
 use crate::kinds::autoscaling::{self, ScalingPolicy};
 use crate::kinds::ec2::{
@@ -207,7 +206,7 @@ impl Workshop<'_, '_> {
             profile: self.profile(machine.role)?,
             groups: self.groups.of(machine.group),
             root: self.root(machine.root),
-            user_data: self.draft.user_data(machine.role),
+            user_data: self.draft.user_data(machine.role, name),
             role: machine.role.as_str().to_owned(),
             protection: machine.protection,
         };
@@ -297,7 +296,7 @@ impl Workshop<'_, '_> {
             profile,
             groups: self.groups.of(Group::Rails),
             root: self.root(&rails.root),
-            user_data: self.draft.user_data(Role::Rails),
+            user_data: self.draft.user_data(Role::Rails, "rails"),
             role: Role::Rails.as_str().to_owned(),
         };
         let template = self.draft.world.add("rails", spec);
@@ -331,31 +330,15 @@ impl Workshop<'_, '_> {
     }
 }
 
-#[derive(Serialize)]
-struct UserData<'a> {
-    site: &'a str,
-    role: &'a str,
-    region: &'a str,
-    bucket: String,
-    prefix: String,
-}
-
 impl Draft<'_> {
-    /// What a node of the role is told at birth. The values are names, without a character that JSON or YAML minds.
-    fn user_data(&self, role: Role) -> String {
-        let values = UserData {
-            site: self.site.site.name.as_str(),
-            role: role.as_str(),
-            region: self.site.site.region.as_str(),
+    /// What a node is told at birth.
+    fn user_data(&self, role: Role, node: &str) -> String {
+        boot::user_data(&Birth {
+            site: self.site.site.name.as_str().to_owned(),
+            node: node.to_owned(),
+            role,
+            region: self.site.site.region.as_str().to_owned(),
             bucket: self.names.bucket("config"),
-            prefix: config_prefix(role),
-        };
-        let context = tera::Context::from_serialize(values).expect("texts make a context");
-        tera::Tera::one_off(
-            include_str!("../../templates/user-data.yaml.tera"),
-            &context,
-            false,
-        )
-        .expect("the template is rendered by a test for every role")
+        })
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::secrets::{Kept, Secrets, valkey_token};
 use super::storage::Storage;
 use super::{Draft, Role};
+use crate::boot::reports_prefix;
+use crate::kinds::ec2::BOOT_TAG;
 use crate::kinds::iam::{self, Grant, InstanceProfile, Target};
 use crate::kinds::s3::Bucket;
 use crate::resource::Ref;
@@ -63,6 +65,7 @@ struct Allow<'a, 's> {
 impl Allow<'_, '_> {
     fn for_role(mut self, role: Role) -> Vec<Grant> {
         self.config(role);
+        self.report(role);
         match role {
             Role::Rails => {
                 self.objects();
@@ -160,6 +163,41 @@ impl Allow<'_, '_> {
             config_prefix(role)
         );
         self.allow("ReadOwnFiles", &["s3:GetObject"], vec![Target::Arn(arn)]);
+    }
+
+    /// What a node says about its boots: an object below `reports/`, and one tag on itself. Bundles, pointers and the
+    /// boot program are gantry's to write: who takes over a node must not be able to take over its successors.
+    fn report(&mut self, role: Role) {
+        let bucket = self.draft.names.bucket("config");
+        let arn = format!("arn:aws:s3:::{bucket}/{}*", reports_prefix(role));
+        self.allow("Report", &["s3:PutObject"], vec![Target::Arn(arn)]);
+        let (region, account) = (&self.draft.site.site.region, &self.draft.facts.account);
+        // `ec2:SourceInstanceARN` is the instance that the credentials were given to, and `ec2:InstanceID` the one that
+        // would be tagged (https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html).
+        self.grants.push(Grant {
+            sid: "TagItself".to_owned(),
+            actions: vec!["ec2:CreateTags".to_owned()],
+            on: vec![Target::Arn(format!(
+                "arn:aws:ec2:{region}:{account}:instance/*"
+            ))],
+            conditions: BTreeMap::from([
+                (
+                    "ArnEquals".to_owned(),
+                    BTreeMap::from([(
+                        "ec2:SourceInstanceARN".to_owned(),
+                        format!("arn:aws:ec2:{region}:{account}:instance/${{ec2:InstanceID}}"),
+                    )]),
+                ),
+                (
+                    "ForAllValues:StringEquals".to_owned(),
+                    BTreeMap::from([("aws:TagKeys".to_owned(), BOOT_TAG.to_owned())]),
+                ),
+                (
+                    "Null".to_owned(),
+                    BTreeMap::from([("aws:TagKeys".to_owned(), "false".to_owned())]),
+                ),
+            ]),
+        });
     }
 
     /// doc/administration/object_storage.md, and doc/install/aws/_index.md for the uploads in parts; those two
@@ -297,13 +335,12 @@ impl Allow<'_, '_> {
                 )]),
             });
         };
-        let writes = matches!(role, Role::Rails | Role::Sidekiq | Role::Gitaly | Role::Box);
-        let s3: &[&str] = if writes {
-            &["kms:Decrypt", "kms:GenerateDataKey"]
-        } else {
-            &["kms:Decrypt"]
-        };
-        through("KeyThroughS3", "s3", s3);
+        // Every role writes its reports, to a bucket that encrypts with the key.
+        through(
+            "KeyThroughS3",
+            "s3",
+            &["kms:Decrypt", "kms:GenerateDataKey"],
+        );
         match role {
             Role::Bastion => {}
             Role::Sidekiq | Role::Box => through(

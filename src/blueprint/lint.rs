@@ -413,7 +413,28 @@ impl<'a> Desk<'a> {
                 ),
             );
         }
-        let lower = user_data.to_lowercase();
+        // Without it, whoever can write to the bucket could run anything on a new node.
+        if !user_data
+            .split(|c: char| !c.is_ascii_hexdigit())
+            .any(|word| word.len() == 64)
+        {
+            self.complain(
+                address,
+                "user-data",
+                "has user data that names no boot program by its hash",
+            );
+        }
+        // What asks the metadata service for a session has to say the header's name.
+        let lower = [
+            "x-aws-ec2-metadata-token",
+            "x-amz-security-token",
+            "latest/api/token",
+            "found[\"token\"]",
+        ]
+        .iter()
+        .fold(user_data.to_lowercase(), |text, name| {
+            text.replace(name, "")
+        });
         if ["password", "token", "private key", "secret:"]
             .iter()
             .any(|word| lower.contains(word))

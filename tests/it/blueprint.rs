@@ -6,7 +6,7 @@ use std::fmt::Write;
 use gantry::blueprint::{self, Blueprint, Complaint, Role, build, lint, matrix};
 use gantry::facts::Facts;
 use gantry::kinds::autoscaling;
-use gantry::kinds::ec2::{Instance, Peer, SecurityGroupRules, Subnet, Volume};
+use gantry::kinds::ec2::{Instance, LaunchTemplate, Peer, SecurityGroupRules, Subnet, Volume};
 use gantry::kinds::elb::{Health, TargetGroup};
 use gantry::kinds::rds::ParameterGroup;
 use gantry::kinds::s3::{Bucket, LifecycleRule, Purpose};
@@ -57,6 +57,14 @@ fn count(blueprint: &Blueprint, kind: &str) -> usize {
         .count()
 }
 
+/// What a machine's user data says it is.
+fn node_json(user_data: &str) -> Value {
+    let line = user_data
+        .lines()
+        .find(|line| line.trim_start().starts_with("{\"format\""));
+    serde_json::from_str(line.unwrap()).unwrap()
+}
+
 #[test]
 fn every_profile_as_it_is_drawn() {
     for name in ProfileName::ALL {
@@ -64,6 +72,12 @@ fn every_profile_as_it_is_drawn() {
         let text = view
             .iter()
             .fold(String::new(), |mut text, (address, spec)| {
+                let mut spec = spec.clone();
+                // The same program on every machine; what differs between them is who they are.
+                if let Some(user_data) = spec.get_mut("user_data") {
+                    *user_data = node_json(user_data.as_str().unwrap());
+                    user_data["boot_sha256"] = "…".into();
+                }
                 let _ = writeln!(text, "{address} {spec}");
                 text
             });
@@ -453,9 +467,20 @@ fn without_a_hosted_zone_the_records_are_made_by_hand() {
 #[test]
 fn user_data_is_small_and_tells_no_secret() {
     for name in ProfileName::ALL {
-        for (address, node) in drawn(&site(name, "")).of::<Instance>() {
-            assert!(node.user_data.starts_with("#cloud-config\n"), "{address}");
-            assert!(node.user_data.len() < 1024, "{address}");
+        let blueprint = drawn(&site(name, ""));
+        let nodes = blueprint
+            .of::<Instance>()
+            .map(|(a, node)| (a, &node.user_data))
+            .chain(
+                blueprint
+                    .of::<LaunchTemplate>()
+                    .map(|(a, template)| (a, &template.user_data)),
+            );
+        for (address, user_data) in nodes {
+            assert!(user_data.starts_with("#cloud-config\n"), "{address}");
+            // AWS takes 16 KiB; what is more than half of it has stopped being minimal.
+            assert!(user_data.len() < 8 * 1024, "{address}: {}", user_data.len());
+            assert_eq!(node_json(user_data)["node"], address.name());
         }
     }
     let site = site(ProfileName::Poc2k, "");
@@ -464,7 +489,43 @@ fn user_data_is_small_and_tells_no_secret() {
         .of::<Instance>()
         .find(|(a, _)| a.name() == "gitaly-1")
         .unwrap();
-    insta::assert_snapshot!(node.user_data);
+    insta::assert_snapshot!(node.user_data.replace(gantry::boot::boot_program().1, "…"));
+}
+
+#[test]
+fn a_node_writes_its_reports_and_nothing_else_of_the_config_bucket() {
+    use gantry::kinds::iam::{self, Target};
+    for name in ProfileName::ALL {
+        let blueprint = drawn(&site(name, ""));
+        for (address, role) in blueprint.of::<iam::Role>() {
+            let writes: Vec<String> = role
+                .grants
+                .iter()
+                .filter(|grant| {
+                    let action = |a: &String| a.starts_with("s3:Put") || a.starts_with("s3:Delete");
+                    grant.actions.iter().any(action)
+                })
+                .flat_map(|grant| &grant.on)
+                .filter_map(|on| match on {
+                    Target::Arn(arn) => Some(arn.clone()),
+                    Target::Objects(bucket) => {
+                        assert_ne!(bucket.address().name(), "config", "{address}");
+                        None
+                    }
+                    _ => None,
+                })
+                .collect();
+            let own = format!(
+                "arn:aws:s3:::gantry-acme-config-123456789012-eu-west-1/{}/reports/*",
+                address.name()
+            );
+            if role.service == "ec2.amazonaws.com" {
+                assert_eq!(writes, [own], "{address}");
+            } else {
+                assert!(writes.is_empty(), "{address}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -553,7 +614,13 @@ fn lint_catches_each_sort_of_contradiction() {
     assert_eq!(node(|n| n.role.clear()), ["missing-tag"]);
     assert_eq!(node(|n| n.user_data = "x".repeat(17_000)), ["user-data"]);
     assert_eq!(
-        node(|n| n.user_data = "db_password: hunter2".into()),
+        node(|n| n.user_data.push_str("# db_password: hunter2")),
+        ["user-data"]
+    );
+    assert_eq!(
+        node(|n| n.user_data = n
+            .user_data
+            .replace(gantry::boot::boot_program().1, "latest")),
         ["user-data"]
     );
     assert_eq!(

@@ -9,6 +9,7 @@
 )]
 
 mod blueprint;
+mod boot;
 mod budget;
 mod by_hand;
 mod cli;

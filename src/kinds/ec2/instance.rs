@@ -71,6 +71,8 @@ pub struct RootLive {
 
 /// What the node was born with.
 pub const USER_DATA_TAG: &str = "gantry:user-data";
+/// What became of the node's last boot: `ready 0f3a…`, `waiting secrets`, `failed package`. The node writes it.
+pub const BOOT_TAG: &str = "gantry:boot";
 /// Whether termination protection was asked for.
 pub const PROTECTION_TAG: &str = "gantry:protection";
 
@@ -523,6 +525,12 @@ fn root_id(instance: &Live) -> Option<&str> {
         .volume_id()
 }
 
+/// What the node itself says is neither wanted nor drift.
+fn without_reports(mut tags: Tags) -> Tags {
+    tags.0.remove(BOOT_TAG);
+    tags
+}
+
 fn found(address: Address, instance: &Live, volumes: &[LiveVolume]) -> Found<Instance> {
     let interface = instance.network_interfaces().first();
     let mut groups: Vec<String> = interface
@@ -563,7 +571,7 @@ fn found(address: Address, instance: &Live, volumes: &[LiveVolume]) -> Found<Ins
                 Some(InstanceStateName::Pending | InstanceStateName::Running)
             ),
             root,
-            tags: tags_of(instance.tags()),
+            tags: without_reports(tags_of(instance.tags())),
         },
         readiness: readiness(instance),
     }

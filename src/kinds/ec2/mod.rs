@@ -38,7 +38,7 @@ pub use self::vpc::{Vpc, VpcOutput};
 pub use self::vpc_endpoint::{EndpointKind, VpcEndpoint, VpcEndpointOutput};
 
 pub use self::address_association::{AddressAssociation, AddressAssociationOutput};
-pub use self::instance::{Instance, InstanceOutput, PROTECTION_TAG, USER_DATA_TAG};
+pub use self::instance::{BOOT_TAG, Instance, InstanceOutput, PROTECTION_TAG, USER_DATA_TAG};
 pub use self::launch_template::{LaunchTemplate, LaunchTemplateOutput};
 pub use self::machine::RootVolume;
 pub use self::volume::{SNAPSHOTS_TAG, Volume, VolumeOutput, VolumeType};

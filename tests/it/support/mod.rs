@@ -1,5 +1,6 @@
 //! What the integration tests stand on: a site in the strict cloud, in memory, on a clock that is played.
 
+pub mod cloud;
 pub mod command;
 pub mod compare;
 pub mod ssh;
