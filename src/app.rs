@@ -54,6 +54,21 @@ impl App {
         !matches!(self.target, Target::Aws)
     }
 
+    /// Whether instances here are rows in a table that never boot: the sandbox, or an emulator on this machine.
+    pub fn has_no_machines(&self) -> bool {
+        self.is_sandbox() || variable("AWS_ENDPOINT_URL").is_some_and(|url| is_loopback(&url))
+    }
+
+    /// The socket of the SSH agent.
+    pub fn agent(&self) -> Option<PathBuf> {
+        variable("SSH_AUTH_SOCK").map(PathBuf::from)
+    }
+
+    /// Where programs are looked for.
+    pub fn search_path(&self) -> Option<std::ffi::OsString> {
+        std::env::var_os("PATH")
+    }
+
     /// The folder of one site: its journal, its runs, its lock.
     pub fn site_dir(&self, site: &str) -> PathBuf {
         self.state_root.join(site)
@@ -100,6 +115,25 @@ async fn interrupt() -> bool {
     }
 }
 
+/// A variable of the environment that has a value.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether an address of a service is on this machine.
+fn is_loopback(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 /// The region the environment names, as the AWS CLI reads it.
 pub fn region_of_environment() -> Option<String> {
     ["AWS_REGION", "AWS_DEFAULT_REGION"]
@@ -133,4 +167,19 @@ pub fn both(first: Observer, second: Observer) -> Observer {
         first(event);
         second(event);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_addresses_are_told_from_others() {
+        for url in ["http://127.0.0.1:5000", "http://localhost:4566/", "http://[::1]:5000"] {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["https://vpce-1.ec2.eu-west-1.vpce.amazonaws.com", "http://10.0.0.7:5000", ""] {
+            assert!(!is_loopback(url), "{url}");
+        }
+    }
 }

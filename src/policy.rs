@@ -24,6 +24,11 @@ const ENGINE: &[&str] = &[
     "ec2:DescribeInstanceTypes",
     "iam:CreateServiceLinkedRole",
     "route53:ListHostedZones",
+    // The files of the nodes, and the secrets that the site file takes from elsewhere.
+    "s3:GetObject",
+    "s3:ListBucket",
+    "s3:PutObject",
+    "secretsmanager:PutSecretValue",
     "servicequotas:ListServiceQuotas",
     "sts:GetCallerIdentity",
     "tag:GetResources",

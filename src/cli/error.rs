@@ -9,6 +9,7 @@ use crate::facts::FactsError;
 use crate::journal::{JournalError, LockError};
 use crate::runs::RunsError;
 use crate::session::SessionError;
+use crate::shell::ShellFault;
 use crate::ui::{Output, Say};
 
 /// Why a command failed.
@@ -172,8 +173,19 @@ impl From<SessionError> for CliError {
             }
             SessionError::Stale(_) => Self::usage(error.to_string())
                 .help("make a new one with `gantry plan --save FILE`, read it, and install that"),
+            SessionError::Render(error) => Self::diagnostic(Exit::Unexpected, error),
+            SessionError::Bundle(error) => Self::new(Exit::Unexpected, error.to_string())
+                .help("this is a mistake in gantry; `gantry render` shows the files"),
             SessionError::Contradiction(_) => Self::new(Exit::Usage, error.to_string())
                 .help("the site file asks for something gantry refuses to build; see the names above"),
         }
+    }
+}
+
+impl From<ShellFault> for CliError {
+    fn from(fault: ShellFault) -> Self {
+        let help = fault.help();
+        let error = Self::new(Exit::Host, fault.to_string());
+        if help.is_empty() { error } else { error.help(help) }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
 use super::CliError;
 use super::init::{NewSite, write_site};
+use super::nodes::{Nodes, bring_up};
 use super::open::{Writing, site, sizes, writing};
 use crate::app::App;
 use crate::cloud::Fault;
@@ -40,6 +42,9 @@ pub struct InstallArgs {
     /// Data-bearing resources that may be removed and made anew, for example rds/db_instance:main.
     #[arg(long, value_name = "ADDRESS")]
     replace: Vec<Address>,
+    /// How long to wait for the nodes to report that they are configured; 0 does not wait.
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=1440))]
+    wait: u64,
 }
 
 pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
@@ -73,13 +78,19 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
     if reading.plan.is_empty() && writing.session.store.state().open_run.is_none() {
         (writing.observe)(&Event::Summary(Totals::default()));
         app.say.data(&totals_line(&reading.plan));
-        app.say.json(&document(&writing, &reading, None));
-        return Ok(Exit::Done);
+        if args.dry_run {
+            app.say.json(&document(&writing, &reading, None, None));
+            return Ok(Exit::Done);
+        }
+        let nodes = bring_up(app, &writing, &reading, wait(args)).await?;
+        app.say
+            .json(&document(&writing, &reading, None, Some(&nodes)));
+        return Ok(nodes.exit);
     }
     if args.dry_run {
         (writing.observe)(&Event::Summary(Totals::default()));
         app.say.data(&plan_text(&reading.plan));
-        app.say.json(&document(&writing, &reading, None));
+        app.say.json(&document(&writing, &reading, None, None));
         return Ok(Exit::Changes);
     }
     if args.plan.is_none() && !app.assume_yes {
@@ -105,8 +116,27 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
         .session
         .install(&writing.run, &reading, &app.stop, &writing.observe)
         .await?;
-    app.say.json(&document(&writing, &reading, Some(&report)));
-    conclude(app, &writing, &reading, &report, app.clock.since(began))
+    // Nodes wait for their files by themselves, so what failed elsewhere is said first.
+    let nodes = if report.complete() {
+        Some(bring_up(app, &writing, &reading, wait(args)).await?)
+    } else {
+        None
+    };
+    app.say.json(&document(
+        &writing,
+        &reading,
+        Some(&report),
+        nodes.as_ref(),
+    ));
+    let stands = conclude(app, &writing, &reading, &report, app.clock.since(began))?;
+    Ok(match (stands, nodes) {
+        (Exit::Done, Some(nodes)) => nodes.exit,
+        (stands, _) => stands,
+    })
+}
+
+fn wait(args: &InstallArgs) -> Duration {
+    Duration::from_secs(args.wait * 60)
 }
 
 /// Refuses a saved plan whose basis moved.
@@ -138,6 +168,7 @@ fn document(
     writing: &Writing,
     reading: &Reading,
     report: Option<&Report<Fault>>,
+    nodes: Option<&Nodes>,
 ) -> serde_json::Value {
     let failed: Vec<_> = report
         .into_iter()
@@ -160,6 +191,7 @@ fn document(
         "done": done,
         "complete": report.is_none_or(Report::complete),
         "failed": failed,
+        "nodes": nodes.map(|n| json!({"delivered": n.delivered, "boots": n.boots})),
     })
 }
 
@@ -168,7 +200,7 @@ fn conclude(
     writing: &Writing,
     reading: &Reading,
     report: &Report<Fault>,
-    took: std::time::Duration,
+    took: Duration,
 ) -> Result<Exit, CliError> {
     let parked: Vec<_> = report
         .failures()

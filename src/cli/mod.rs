@@ -6,15 +6,18 @@ mod error;
 mod init;
 mod install;
 mod man;
+mod nodes;
 mod open;
 mod plan;
 mod policy;
 mod preflight;
 mod probe;
 mod profiles;
+mod render;
 mod runs;
 mod schema;
 mod size;
+mod ssh;
 mod state;
 mod status;
 
@@ -110,6 +113,9 @@ pub enum Command {
     Status(status::StatusArgs),
     Probe(probe::ProbeArgs),
     Destroy(destroy::DestroyArgs),
+    Render(render::RenderArgs),
+    Ssh(ssh::SshArgs),
+    Exec(ssh::ExecArgs),
     State(state::StateArgs),
     Runs(runs::RunsArgs),
     Policy(policy::PolicyArgs),
@@ -152,6 +158,9 @@ async fn dispatch(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Status(args) => status::run(app, &args).await,
         Command::Probe(args) => probe::run(app, &args).await,
         Command::Destroy(args) => destroy::run(app, &args).await,
+        Command::Render(args) => render::run(app, &args),
+        Command::Ssh(args) => ssh::ssh(app, &args).await,
+        Command::Exec(args) => ssh::exec(app, &args).await,
         Command::State(args) => state::run(app, &args).await,
         Command::Runs(args) => runs::run(app, &args),
         Command::Policy(args) => policy::run(app, &args),

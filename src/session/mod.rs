@@ -3,6 +3,8 @@
 //! A [`Session`] joins the site file, the profile, the AWS clients and the journal. Verbs ask it for a
 //! [`Reading`] (lookups, blueprint, survey, plan) and hand the reading back to install or destroy.
 
+mod boots;
+mod deliver;
 mod destroy;
 mod preflight;
 mod rebuild;
@@ -11,6 +13,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use self::boots::{Boot, BootState};
+pub use self::deliver::{Change, Delivered, Packed};
 pub use self::destroy::{Destroy, DestroyPlan};
 pub use self::preflight::{Check, Verdict};
 pub use self::rebuild::Rebuilt;
@@ -45,6 +49,11 @@ pub enum SessionError {
     /// A plan asks for something that needs an explicit word.
     #[error("{}", refused(.0))]
     NeedsWord(Vec<crate::plan::Refused>),
+    /// The files of the nodes cannot be written.
+    #[error("the files of the nodes cannot be written")]
+    Render(#[from] crate::node::RenderError),
+    #[error("a node's bundle cannot be packed")]
+    Bundle(#[from] crate::boot::BundleError),
     /// A saved plan no longer fits.
     #[error("the saved plan no longer fits: {0}")]
     Stale(String),

@@ -1,0 +1,147 @@
+//! What the nodes say about their boots.
+//!
+//! A node reports by writing an object that only its own role may write; reading them costs one listing for each
+//! role and one call for each report, however long the site has stood.
+
+use serde::Serialize;
+
+use super::{Session, SessionError};
+use crate::blueprint::Role;
+use crate::boot::{Outcome, Report, report_key, reports_prefix};
+use crate::node::Fleet;
+
+/// A node and what it last said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Boot {
+    /// `sidekiq-1`; for a machine of the Rails group `rails-i-0abc…`.
+    pub name: String,
+    pub role: Role,
+    pub state: BootState,
+}
+
+/// How far a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum BootState {
+    /// It has said nothing yet: it is starting, or cannot reach the bucket.
+    Silent,
+    /// It waits for what somebody else brings.
+    Waiting { stage: String, detail: String },
+    /// Something went wrong; the node tries again by itself.
+    Failed { stage: String, detail: String },
+    /// It is what an older bundle says, and has not looked since.
+    Behind,
+    /// It is what its bundle says.
+    Ready { version: String },
+}
+
+impl BootState {
+    fn of(report: &Report, wanted: &str) -> Self {
+        let (stage, detail) = (report.stage.clone(), report.detail.clone());
+        match report.outcome {
+            Outcome::Waiting => Self::Waiting { stage, detail },
+            Outcome::Failed => Self::Failed { stage, detail },
+            Outcome::Ready if report.bundle == wanted => Self::Ready {
+                version: report.version.clone(),
+            },
+            Outcome::Ready => Self::Behind,
+        }
+    }
+}
+
+impl std::fmt::Display for BootState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Silent => f.write_str("starting"),
+            Self::Waiting { stage, detail } => write!(f, "waiting in {stage}: {detail}"),
+            Self::Failed { stage, detail } => write!(f, "failed in {stage}: {detail}"),
+            Self::Behind => f.write_str("ready with an older bundle"),
+            Self::Ready { version } if version.is_empty() => f.write_str("ready"),
+            Self::Ready { version } => write!(f, "ready with {version}"),
+        }
+    }
+}
+
+impl Session {
+    /// Every report of a role, by the name it was written under. One that cannot be read counts as not written:
+    /// it comes from a machine, and a machine may write nonsense.
+    pub async fn reports(&self, role: Role) -> Result<Vec<(String, Report)>, SessionError> {
+        let bucket = self.names()?.bucket("config");
+        let prefix = reports_prefix(role);
+        let mut keys = Vec::new();
+        let mut next = None;
+        loop {
+            let page = self
+                .cx
+                .read("s3:ListBucket", || {
+                    let list = self.cx.aws().s3.list_objects_v2();
+                    list.bucket(&bucket)
+                        .prefix(&prefix)
+                        .set_continuation_token(next.clone())
+                        .send()
+                })
+                .await?;
+            keys.extend(
+                page.contents()
+                    .iter()
+                    .filter_map(|object| Some(object.key()?.to_owned())),
+            );
+            next = page.next_continuation_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        let mut reports = Vec::new();
+        for key in keys {
+            let name = key
+                .strip_prefix(&prefix)
+                .and_then(|name| name.strip_suffix(".json"));
+            if let (Some(name), Some(text)) = (name, self.object(&bucket, &key).await?)
+                && let Ok(report) = Report::parse(&text)
+                && key == report_key(role, name)
+            {
+                reports.push((name.to_owned(), report));
+            }
+        }
+        Ok(reports)
+    }
+
+    /// How far each node is with the bundle it was pointed at. `bundles` are node and hash, as delivered. Machines of
+    /// the Rails group are listed as they report.
+    pub async fn boots(
+        &self,
+        fleet: &Fleet,
+        bundles: &[super::Delivered],
+    ) -> Result<Vec<Boot>, SessionError> {
+        let mut boots = Vec::new();
+        let mut read: Option<(Role, Vec<(String, Report)>)> = None;
+        for host in &fleet.hosts {
+            let Some(wanted) = bundles.iter().find(|b| b.node == host.name) else {
+                continue;
+            };
+            let reports = match read.take() {
+                Some((role, reports)) if role == host.role => reports,
+                _ => self.reports(host.role).await?,
+            };
+            if host.role == Role::Rails {
+                let said = reports.iter().map(|(name, report)| Boot {
+                    name: name.clone(),
+                    role: host.role,
+                    state: BootState::of(report, &wanted.bundle),
+                });
+                boots.extend(said);
+            } else {
+                let report = reports.iter().find(|(name, _)| *name == host.name);
+                boots.push(Boot {
+                    name: host.name.clone(),
+                    role: host.role,
+                    state: report.map_or(BootState::Silent, |(_, report)| {
+                        BootState::of(report, &wanted.bundle)
+                    }),
+                });
+            }
+            read = Some((host.role, reports));
+        }
+        Ok(boots)
+    }
+}
