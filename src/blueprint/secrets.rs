@@ -118,7 +118,11 @@ fn wanted<'a>(site: &'a Site, sizes: &Profile) -> Vec<Wanted<'a>> {
         ));
     }
     if sizes.database.is_some() {
-        list.push(ours("database-password", "The database user gitlab", password));
+        list.push(ours(
+            "database-password",
+            "The database user gitlab",
+            password,
+        ));
         if site.registry_database() {
             list.push(ours(
                 "registry-database-password",

@@ -85,7 +85,9 @@ pub enum Standing {
         instead: String,
     },
     /// A later release brought it.
-    NotYet { since: Release },
+    NotYet {
+        since: Release,
+    },
     /// The key, or the section, is not known.
     Unknown {
         /// The nearest known name at that place.
@@ -226,23 +228,27 @@ impl Table {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let mut deprecated = None;
+        // Some names went more than once: the last time counts.
+        let mut last: Option<(Release, &String)> = None;
         for (old, since, removed, instead) in &self.old {
             if !covers(old) {
                 continue;
             }
             if let Some(removed) = removed.filter(|removed| *removed <= release) {
-                return Some(Standing::Removed {
-                    since: removed,
-                    instead: instead.clone(),
-                });
-            }
-            if *since <= release {
+                last = last.max(Some((removed, instead)));
+            } else if *since <= release {
                 deprecated = Some(Standing::Deprecated {
                     since: *since,
                     removed: *removed,
                     instead: instead.clone(),
                 });
             }
+        }
+        if let Some((since, instead)) = last {
+            return Some(Standing::Removed {
+                since,
+                instead: instead.clone(),
+            });
         }
         let gone = self
             .gone
@@ -293,12 +299,18 @@ mod tests {
     fn settings_come_and_go_with_releases() {
         assert_eq!(of("gitlab_rails/time_zone", OLD), Standing::Known);
         assert_eq!(
-            of("gitlab_rails/amazon_ses_mailer_enabled", Release::new(19, 2)),
+            of(
+                "gitlab_rails/amazon_ses_mailer_enabled",
+                Release::new(19, 2)
+            ),
             Standing::NotYet {
                 since: Release::new(19, 3)
             }
         );
-        assert_eq!(of("gitlab_rails/amazon_ses_mailer_enabled", NEW), Standing::Known);
+        assert_eq!(
+            of("gitlab_rails/amazon_ses_mailer_enabled", NEW),
+            Standing::Known
+        );
         assert_eq!(of("nginx/listen_port", OLD), Standing::Known);
         assert_eq!(
             of("nginx/listen_port", NEW),
@@ -316,7 +328,13 @@ mod tests {
         );
         assert!(matches!(
             of("mattermost/enable", NEW),
-            Standing::Removed { since: Release { major: 19, minor: 0 }, .. }
+            Standing::Removed {
+                since: Release {
+                    major: 19,
+                    minor: 0
+                },
+                ..
+            }
         ));
         assert!(matches!(of("git_data_dirs", OLD), Standing::Removed { .. }));
         assert!(matches!(
@@ -337,13 +355,19 @@ mod tests {
         };
         assert_eq!(near("gitlab_rails/time_zon"), (Some("time_zone"), false));
         assert_eq!(near("gitlab_rail/time_zone"), (Some("gitlab_rails"), true));
-        assert_eq!(near("registry/nginx/listen_prt"), (Some("listen_port"), false));
+        assert_eq!(
+            near("registry/nginx/listen_prt"),
+            (Some("listen_port"), false)
+        );
         assert_eq!(near("puma/svlogd_siz"), (Some("svlogd_size"), false));
     }
 
     #[test]
     fn below_a_key_the_daemons_judge() {
-        assert_eq!(of("gitaly/configuration/backup/go_cloud_url", NEW), Standing::Known);
+        assert_eq!(
+            of("gitaly/configuration/backup/go_cloud_url", NEW),
+            Standing::Known
+        );
         assert_eq!(of("gitlab_rails/env/ANYTHING", OLD), Standing::Known);
         assert_eq!(of("puma/svlogd_size", OLD), Standing::Known);
     }

@@ -257,7 +257,13 @@ fn hosts(sizes: &Profile, known: Known<'_>) -> Vec<Host> {
         });
     };
     if let Some(rails) = &sizes.rails {
-        add("rails".to_owned(), Role::Rails, &rails.instance_type, 0, None);
+        add(
+            "rails".to_owned(),
+            Role::Rails,
+            &rails.instance_type,
+            0,
+            None,
+        );
     }
     let numbered = |role: Role, count: u32| {
         (1..=count)
@@ -266,7 +272,13 @@ fn hosts(sizes: &Profile, known: Known<'_>) -> Vec<Host> {
     };
     if let Some(group) = &sizes.gitaly {
         for (name, place) in numbered(Role::Gitaly, group.count) {
-            add(name, Role::Gitaly, &group.instance_type, place, Some(GIT_DATA));
+            add(
+                name,
+                Role::Gitaly,
+                &group.instance_type,
+                place,
+                Some(GIT_DATA),
+            );
         }
     }
     for (role, group) in [
@@ -280,10 +292,22 @@ fn hosts(sizes: &Profile, known: Known<'_>) -> Vec<Host> {
         }
     }
     if let Some(node) = &sizes.single_box {
-        add("box".to_owned(), Role::Box, &node.instance_type, 0, Some(BOX_DATA));
+        add(
+            "box".to_owned(),
+            Role::Box,
+            &node.instance_type,
+            0,
+            Some(BOX_DATA),
+        );
     }
     if let Some(group) = &sizes.bastion {
-        add("bastion".to_owned(), Role::Bastion, &group.instance_type, 0, None);
+        add(
+            "bastion".to_owned(),
+            Role::Bastion,
+            &group.instance_type,
+            0,
+            None,
+        );
     }
     hosts
 }

@@ -16,6 +16,6 @@ mod scrape;
 pub use self::capacity::Capacity;
 pub use self::fleet::{Buckets, DataVolume, Endpoint, Fleet, Host, Place, PublicFront};
 pub use self::render::{
-    LICENSE_PATH, NodeFile, NodeFiles, REDIRECT_PATH, RDS_BUNDLE_PATH, RenderError, SECRETS_PATH,
+    LICENSE_PATH, NodeFile, NodeFiles, RDS_BUNDLE_PATH, REDIRECT_PATH, RenderError, SECRETS_PATH,
     SecretNeed, TEMPLATES, render, secrets_of,
 };

@@ -7,12 +7,12 @@ use super::capacity::Capacity;
 use super::fleet::{Endpoint, Fleet, Host};
 use super::render::{LICENSE_PATH, RDS_BUNDLE_PATH, REDIRECT_PATH, RenderError, secrets_of};
 use super::scrape;
-use crate::blueprint::{
-    GIT_SSH_PORT, KAS_PORT, PRAEFECT_PORT, REDIRECT_PORT, Role, WEB_PORT,
-};
+use crate::blueprint::{GIT_SSH_PORT, KAS_PORT, PRAEFECT_PORT, REDIRECT_PORT, Role, WEB_PORT};
 use crate::gitlab_rb::Release;
 use crate::profile::{CacheName, Profile};
-use crate::site::{Ldap, LdapEncryption, Saml, Ses, Site, Smtp, SmtpAuthentication, SmtpSecurity};
+use crate::site::{
+    Email, Ldap, LdapEncryption, Saml, Ses, Site, Smtp, SmtpAuthentication, SmtpSecurity,
+};
 
 pub(super) const GITALY_PORT: u16 = 8075;
 pub(super) const GITALY_METRICS_PORT: u16 = 9236;
@@ -25,6 +25,10 @@ const YOUNG_TYPES: [(&str, Release); 1] = [("agent_plan_content", Release::new(1
 /// Nginx's settings of each site moved to the site's section.
 const NGINX_BY_SITE: Release = Release::new(19, 2);
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a template asks whether, many times"
+)]
 #[derive(Serialize)]
 pub(super) struct Page<'a> {
     title: String,
@@ -140,6 +144,9 @@ impl<'a> Page<'a> {
         if host.role == Role::Praefect && fleet.praefect_database.is_none() {
             return Err(lacks("a database of Praefect's"));
         }
+        if sizes.praefect.is_some() != cluster {
+            return Err(lacks("a load balancer before Praefect"));
+        }
         let domain = fleet.front.domain.as_str();
         let url = format!("https://{domain}");
         let vpc = fleet.vpc.to_string();
@@ -250,7 +257,11 @@ impl<'a> Page<'a> {
             encrypted: kms,
             // Let's Encrypt proves no name with a star, as the box asks it.
             pages_url: fleet.front.pages.as_ref().map(|name| {
-                let scheme = if fleet.front.balancer { "https" } else { "http" };
+                let scheme = if fleet.front.balancer {
+                    "https"
+                } else {
+                    "http"
+                };
                 format!("{scheme}://{name}")
             }),
             monitoring: monitoring
@@ -290,7 +301,7 @@ impl<'a> Page<'a> {
                 (None, Some(ses)) => ses.reply_to.as_ref(),
                 (None, None) => None,
             }
-            .map(|address| address.as_str()),
+            .map(Email::as_str),
             ldap: site.ldap.as_ref().map(ldap),
             saml: site.saml.as_ref(),
             saml_issuer: site
@@ -298,12 +309,12 @@ impl<'a> Page<'a> {
                 .as_ref()
                 .map(|saml| saml.issuer.clone().unwrap_or_else(|| url.clone())),
             saml_callback: format!("{url}/users/auth/saml/callback"),
-            email: site.gitlab.initial_root_email.as_ref().map(|e| e.as_str()),
+            email: site.gitlab.initial_root_email.as_ref().map(Email::as_str),
             emails: site
                 .gitlab
                 .initial_root_email
                 .iter()
-                .map(|e| e.as_str())
+                .map(Email::as_str)
                 .collect(),
             activation_code: reads("activation-code"),
             license: reads("license"),
@@ -318,7 +329,6 @@ impl<'a> Page<'a> {
             domain,
             url,
         })
-        .inspect(|_| debug_assert_eq!(sizes.praefect.is_some(), cluster))
     }
 }
 

@@ -79,22 +79,58 @@ pub enum RenderError {
 pub const TEMPLATES: [(&str, &str); 20] = [
     ("backup", include_str!("../../templates/gitlab/backup.tera")),
     ("box", include_str!("../../templates/gitlab/box.rb.tera")),
-    ("first_start", include_str!("../../templates/gitlab/first_start.tera")),
-    ("follower", include_str!("../../templates/gitlab/follower.tera")),
-    ("gitaly", include_str!("../../templates/gitlab/gitaly.rb.tera")),
+    (
+        "first_start",
+        include_str!("../../templates/gitlab/first_start.tera"),
+    ),
+    (
+        "follower",
+        include_str!("../../templates/gitlab/follower.tera"),
+    ),
+    (
+        "gitaly",
+        include_str!("../../templates/gitlab/gitaly.rb.tera"),
+    ),
     ("head", include_str!("../../templates/gitlab/head.tera")),
     ("kas", include_str!("../../templates/gitlab/kas.tera")),
     ("mail", include_str!("../../templates/gitlab/mail.tera")),
-    ("monitoring", include_str!("../../templates/gitlab/monitoring.rb.tera")),
-    ("objects", include_str!("../../templates/gitlab/objects.tera")),
+    (
+        "monitoring",
+        include_str!("../../templates/gitlab/monitoring.rb.tera"),
+    ),
+    (
+        "objects",
+        include_str!("../../templates/gitlab/objects.tera"),
+    ),
     ("pages", include_str!("../../templates/gitlab/pages.tera")),
-    ("praefect", include_str!("../../templates/gitlab/praefect.rb.tera")),
-    ("rails", include_str!("../../templates/gitlab/rails.rb.tera")),
-    ("rails_common", include_str!("../../templates/gitlab/rails_common.tera")),
-    ("redirect", include_str!("../../templates/gitlab/redirect.conf.tera")),
-    ("registry", include_str!("../../templates/gitlab/registry.tera")),
-    ("sidekiq", include_str!("../../templates/gitlab/sidekiq.rb.tera")),
-    ("sign_in", include_str!("../../templates/gitlab/sign_in.tera")),
+    (
+        "praefect",
+        include_str!("../../templates/gitlab/praefect.rb.tera"),
+    ),
+    (
+        "rails",
+        include_str!("../../templates/gitlab/rails.rb.tera"),
+    ),
+    (
+        "rails_common",
+        include_str!("../../templates/gitlab/rails_common.tera"),
+    ),
+    (
+        "redirect",
+        include_str!("../../templates/gitlab/redirect.conf.tera"),
+    ),
+    (
+        "registry",
+        include_str!("../../templates/gitlab/registry.tera"),
+    ),
+    (
+        "sidekiq",
+        include_str!("../../templates/gitlab/sidekiq.rb.tera"),
+    ),
+    (
+        "sign_in",
+        include_str!("../../templates/gitlab/sign_in.tera"),
+    ),
     ("tail", include_str!("../../templates/gitlab/tail.tera")),
     ("web", include_str!("../../templates/gitlab/web.tera")),
 ];

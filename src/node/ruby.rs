@@ -118,11 +118,7 @@ fn doubly_quoted(text: &str) -> String {
 }
 
 /// `{{ value | ruby }}`.
-#[expect(
-    clippy::implicit_hasher,
-    reason = "tera hands its arguments over in this very map"
-)]
-pub fn filter(value: &Value, _arguments: &HashMap<String, Value>) -> tera::Result<Value> {
+pub(super) fn filter(value: &Value, _arguments: &HashMap<String, Value>) -> tera::Result<Value> {
     Ok(Value::String(literal(value)))
 }
 

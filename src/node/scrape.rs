@@ -12,17 +12,17 @@ pub(super) fn configs(fleet: &Fleet, cluster: bool) -> Value {
     let mut jobs = Vec::new();
     let groups = [Role::Sidekiq, Role::Gitaly, Role::Praefect];
     for role in groups {
-        let nodes = Vec::from_iter(fleet.of_role(role));
+        let nodes = fleet.of_role(role).collect::<Vec<_>>();
         if !nodes.is_empty() {
             jobs.push(fixed(&format!("{role}-machines"), 9100, &nodes));
         }
     }
-    let sidekiq = Vec::from_iter(fleet.of_role(Role::Sidekiq));
+    let sidekiq = fleet.of_role(Role::Sidekiq).collect::<Vec<_>>();
     jobs.push(fixed("gitlab-sidekiq", 8082, &sidekiq));
-    let gitaly = Vec::from_iter(fleet.of_role(Role::Gitaly));
+    let gitaly = fleet.of_role(Role::Gitaly).collect::<Vec<_>>();
     jobs.push(fixed("gitaly", GITALY_METRICS_PORT, &gitaly));
     if cluster {
-        let praefect = Vec::from_iter(fleet.of_role(Role::Praefect));
+        let praefect = fleet.of_role(Role::Praefect).collect::<Vec<_>>();
         jobs.push(fixed("praefect", PRAEFECT_METRICS_PORT, &praefect));
     }
     let mut rails = vec![

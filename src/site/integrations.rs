@@ -256,9 +256,14 @@ impl Ses {
         };
         if let Some(arn) = self.role_arn.as_deref().filter(|arn| !role(arn)) {
             problems.push(
-                Problem::at(Path::of("ses.role_arn"), format!("`{arn}` is not the ARN of a role"))
-                    .because("the nodes assume a role to send mail")
-                    .help("write it like `arn:aws:iam::ACCOUNT:role/NAME`; `aws iam get-role` prints it"),
+                Problem::at(
+                    Path::of("ses.role_arn"),
+                    format!("`{arn}` is not the ARN of a role"),
+                )
+                .because("the nodes assume a role to send mail")
+                .help(
+                    "write it like `arn:aws:iam::ACCOUNT:role/NAME`; `aws iam get-role` prints it",
+                ),
             );
         }
     }

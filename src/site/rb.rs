@@ -389,9 +389,12 @@ pub(super) fn check(site: &Site, problems: &mut Vec<Problem>) {
         let plain = gitlab_rb::is_plain(section);
         if plain && !matches!(standing, Standing::Removed { .. }) {
             problems.push(
-                Problem::with_key(top.key(section), format!("`{section}` is not a section of gitlab.rb"))
-                    .because("gantry writes it from the names and roles of the site")
-                    .help("names are in [site] and [front]"),
+                Problem::with_key(
+                    top.key(section),
+                    format!("`{section}` is not a section of gitlab.rb"),
+                )
+                .because("gantry writes it from the names and roles of the site")
+                .help("names are in [site] and [front]"),
             );
         } else if let Some(problem) = wrong(&top.key(section), section, &standing, version) {
             problems.push(problem);
@@ -432,17 +435,12 @@ pub(super) fn check(site: &Site, problems: &mut Vec<Problem>) {
 
 /// As it stands in `gitlab.rb`.
 fn ruby(section: &str, members: &[&str]) -> String {
-    members
-        .iter()
-        .fold(section.to_owned(), |ruby, member| format!("{ruby}['{member}']"))
+    members.iter().fold(section.to_owned(), |ruby, member| {
+        format!("{ruby}['{member}']")
+    })
 }
 
-fn wrong(
-    place: &Path,
-    ruby: &str,
-    standing: &Standing,
-    version: GitlabVersion,
-) -> Option<Problem> {
+fn wrong(place: &Path, ruby: &str, standing: &Standing, version: GitlabVersion) -> Option<Problem> {
     let at = |what: String| Problem::with_key(place.clone(), what).depends("gitlab.version");
     let problem = match standing {
         Standing::Known | Standing::Deprecated { .. } => return None,
@@ -455,11 +453,11 @@ fn wrong(
                     format!("write `{instead}`")
                 })
         }
-        Standing::NotYet { since } => {
-            at(format!("GitLab {version} does not know `{ruby}` yet"))
-                .because(format!("it came with {since}"))
-                .help(format!("take {since} or newer in `gitlab.version`, or take it away"))
-        }
+        Standing::NotYet { since } => at(format!("GitLab {version} does not know `{ruby}` yet"))
+            .because(format!("it came with {since}"))
+            .help(format!(
+                "take {since} or newer in `gitlab.version`, or take it away"
+            )),
         Standing::Unknown { near, section } => {
             let near = near.map(|near| format!("did you mean `{near}`?"));
             let newest = gitlab_rb::newest_release();
@@ -467,7 +465,9 @@ fn wrong(
                 let known = nearest(ruby, gitlab_rb::sections()).unwrap_or("gitlab_rails");
                 format!("sections are those of gitlab.rb, for example `{known}`")
             } else {
-                format!("look it up in the package's own gitlab.rb; gantry knows the settings up to {newest}")
+                format!(
+                    "look it up in the package's own gitlab.rb; gantry knows the settings up to {newest}"
+                )
             };
             at(format!("gitlab.rb has no `{ruby}`"))
                 .because(if *section {

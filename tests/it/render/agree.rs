@@ -25,10 +25,20 @@ fn setting<'a>(files: &'a BTreeMap<String, Evaluated>, node: &str, path: &str) -
 fn a_cluster_agrees_on_tokens_storages_and_ports() {
     let drawn = drawn(site(ProfileName::Ha10k, ""));
     let files = drawn.evaluated();
-    let virtual_storage = setting(&files, "praefect-1", "/praefect/configuration/virtual_storage/0");
+    let virtual_storage = setting(
+        &files,
+        "praefect-1",
+        "/praefect/configuration/virtual_storage/0",
+    );
     let storages = setting(&files, "rails", "/gitlab_rails/repositories_storages");
-    assert_eq!(storages, setting(&files, "sidekiq-1", "/gitlab_rails/repositories_storages"));
-    assert_eq!(storages, setting(&files, "sidekiq-4", "/gitlab_rails/repositories_storages"));
+    assert_eq!(
+        storages,
+        setting(&files, "sidekiq-1", "/gitlab_rails/repositories_storages")
+    );
+    assert_eq!(
+        storages,
+        setting(&files, "sidekiq-4", "/gitlab_rails/repositories_storages")
+    );
     let name = virtual_storage["name"].as_str().unwrap();
     let external = setting(&files, "praefect-1", "/praefect/configuration/auth/token");
     assert_eq!(&storages[name]["gitaly_token"], external);
@@ -47,7 +57,12 @@ fn a_cluster_agrees_on_tokens_storages_and_ports() {
         assert_eq!(own["auth"]["token"], node["token"]);
         assert_ne!(&own["auth"]["token"], external);
         let address = drawn.fleet.host(gitaly).unwrap().address.as_ref().unwrap();
-        let port = own["listen_addr"].as_str().unwrap().rsplit(':').next().unwrap();
+        let port = own["listen_addr"]
+            .as_str()
+            .unwrap()
+            .rsplit(':')
+            .next()
+            .unwrap();
         assert_eq!(node["address"], format!("tcp://{address}:{port}"));
     }
     let migrating: Vec<&String> = files
@@ -65,12 +80,25 @@ fn a_gitaly_alone_agrees_with_its_clients() {
     let own = setting(&files, "gitaly-1", "/gitaly/configuration");
     assert_eq!(own["storage"][0]["name"], "default");
     for client in ["rails", "sidekiq-1"] {
-        let storage = setting(&files, client, "/gitlab_rails/repositories_storages/default");
+        let storage = setting(
+            &files,
+            client,
+            "/gitlab_rails/repositories_storages/default",
+        );
         assert_eq!(storage["gitaly_token"], own["auth"]["token"]);
-        let address = drawn.fleet.host("gitaly-1").unwrap().address.as_ref().unwrap();
+        let address = drawn
+            .fleet
+            .host("gitaly-1")
+            .unwrap()
+            .address
+            .as_ref()
+            .unwrap();
         assert_eq!(storage["gitaly_address"], format!("tcp://{address}:8075"));
         let shell = setting(&files, client, "/gitlab_shell/secret_token");
-        assert_eq!(shell, setting(&files, "gitaly-1", "/gitlab_shell/secret_token"));
+        assert_eq!(
+            shell,
+            setting(&files, "gitaly-1", "/gitlab_shell/secret_token")
+        );
     }
 }
 
@@ -82,19 +110,45 @@ fn rails_and_sidekiq_agree_on_what_both_are() {
         }
         let drawn = drawn(site);
         let files = drawn.evaluated();
-        let of = |node: &str| files[node].settings["gitlab_rails"].as_object().unwrap().clone();
+        let of = |node: &str| {
+            files[node].settings["gitlab_rails"]
+                .as_object()
+                .unwrap()
+                .clone()
+        };
         let (rails, sidekiq) = (of("rails"), of("sidekiq-1"));
         let beginnings = [
-            "db_", "redis_", "object_store", "repositories_storages", "smtp_", "amazon_ses",
-            "ldap_", "omniauth_", "gitlab_email", "monitoring_whitelist", "pages_local", "time_zone",
+            "db_",
+            "redis_",
+            "object_store",
+            "repositories_storages",
+            "smtp_",
+            "amazon_ses",
+            "ldap_",
+            "omniauth_",
+            "gitlab_email",
+            "monitoring_whitelist",
+            "pages_local",
+            "time_zone",
         ];
         for key in rails.keys().chain(sidekiq.keys()) {
-            if beginnings.iter().any(|beginning| key.starts_with(beginning)) {
+            if beginnings
+                .iter()
+                .any(|beginning| key.starts_with(beginning))
+            {
                 assert_eq!(rails.get(key), sidekiq.get(key), "{name}: {key}");
             }
         }
-        for call in ["external_url", "registry_external_url", "pages_external_url"] {
-            assert_eq!(files["rails"].calls.get(call), files["sidekiq-1"].calls.get(call), "{name}");
+        for call in [
+            "external_url",
+            "registry_external_url",
+            "pages_external_url",
+        ] {
+            assert_eq!(
+                files["rails"].calls.get(call),
+                files["sidekiq-1"].calls.get(call),
+                "{name}"
+            );
         }
     }
 }
@@ -120,9 +174,17 @@ fn buckets_are_those_of_the_blueprint() {
     }
     let registry = setting(&files, "rails", "/registry/storage/s3_v2/bucket");
     assert_eq!(registry, &buckets["registry"]);
-    let backups = setting(&files, "sidekiq-1", "/gitlab_rails/backup_upload_remote_directory");
+    let backups = setting(
+        &files,
+        "sidekiq-1",
+        "/gitlab_rails/backup_upload_remote_directory",
+    );
     assert_eq!(backups, &buckets["backups"]);
-    let gitaly = setting(&files, "gitaly-1", "/gitaly/configuration/backup/go_cloud_url");
+    let gitaly = setting(
+        &files,
+        "gitaly-1",
+        "/gitaly/configuration/backup/go_cloud_url",
+    );
     assert_eq!(
         gitaly,
         &format!("s3://{}?region=eu-west-1", buckets["gitaly_backups"])
@@ -158,15 +220,26 @@ fn proxy_protocol_is_on_at_both_ends_or_at_neither() {
             let ways = if version == "18.11.9" {
                 ["/nginx", "/registry_nginx", "/pages_nginx"]
             } else {
-                ["/gitlab_rails/nginx", "/registry/nginx", "/gitlab_pages/nginx"]
+                [
+                    "/gitlab_rails/nginx",
+                    "/registry/nginx",
+                    "/gitlab_pages/nginx",
+                ]
             };
             for way in ways {
                 let nginx = file.pointer(way).unwrap();
-                assert_eq!(nginx.get("proxy_protocol"), on.then_some(&json!(true)), "{way}");
+                assert_eq!(
+                    nginx.get("proxy_protocol"),
+                    on.then_some(&json!(true)),
+                    "{way}"
+                );
                 assert_eq!(nginx["listen_port"], blueprint::WEB_PORT);
                 assert_eq!(nginx["listen_https"], false);
             }
-            assert_eq!(file["gitlab_sshd"].get("proxy_protocol"), on.then_some(&json!(true)));
+            assert_eq!(
+                file["gitlab_sshd"].get("proxy_protocol"),
+                on.then_some(&json!(true))
+            );
             let redirect = drawn.file("rails", "/etc/gitlab/nginx/redirect.conf");
             assert_eq!(redirect.contains("proxy_protocol"), on);
             assert!(redirect.contains(&format!("listen {}", blueprint::REDIRECT_PORT)));
@@ -187,12 +260,19 @@ fn called(drawn: &Drawn) -> BTreeSet<(Group, Group, u16)> {
         let from = drawn.fleet.host(&node).unwrap().role.group();
         let at = |way: &str| file.settings.pointer(way).cloned();
         if let Some(storages) = at("/gitlab_rails/repositories_storages") {
-            let to = if drawn.fleet.praefect.is_some() { Group::PraefectNlb } else { Group::Gitaly };
+            let to = if drawn.fleet.praefect.is_some() {
+                Group::PraefectNlb
+            } else {
+                Group::Gitaly
+            };
             for storage in storages.as_object().unwrap().values() {
                 called.insert((from, to, port(&storage["gitaly_address"])));
             }
         }
-        for (way, to) in [("/gitlab_rails/db_port", Group::Database), ("/gitlab_rails/redis_port", Group::Cache)] {
+        for (way, to) in [
+            ("/gitlab_rails/db_port", Group::Database),
+            ("/gitlab_rails/redis_port", Group::Cache),
+        ] {
             called.extend(at(way).map(|p| (from, to, u16::try_from(p.as_u64().unwrap()).unwrap())));
         }
         if let Some(database) = at("/praefect/configuration/database") {
@@ -204,14 +284,19 @@ fn called(drawn: &Drawn) -> BTreeSet<(Group, Group, u16)> {
                 called.insert((from, Group::Gitaly, port(&node["address"])));
             }
         }
-        called.extend(at("/gitlab_rails/prometheus_address").map(|at| (from, Group::Monitoring, port(&at))));
+        called.extend(
+            at("/gitlab_rails/prometheus_address").map(|at| (from, Group::Monitoring, port(&at))),
+        );
         if let Some(kas) = at("/gitlab_kas/private_api_listen_address") {
             called.insert((from, Group::Rails, port(&kas)));
         }
         let jobs = at("/prometheus/scrape_configs").unwrap_or_default();
         for job in jobs.as_array().into_iter().flatten() {
             for target in job["static_configs"].as_array().into_iter().flatten() {
-                let host = drawn.fleet.host(target["labels"]["node"].as_str().unwrap()).unwrap();
+                let host = drawn
+                    .fleet
+                    .host(target["labels"]["node"].as_str().unwrap())
+                    .unwrap();
                 called.insert((from, host.role.group(), port(&target["targets"][0])));
             }
             for found in job["ec2_sd_configs"].as_array().into_iter().flatten() {
@@ -237,7 +322,10 @@ fn every_port_that_is_called_is_open() {
         let called = called(&drawn);
         let closed: Vec<_> = called.difference(&open).collect();
         assert!(closed.is_empty(), "{name}: {closed:?}");
-        assert_eq!(called.is_empty(), drawn.site.site.profile == ProfileName::SingleBox);
+        assert_eq!(
+            called.is_empty(),
+            drawn.site.site.profile == ProfileName::SingleBox
+        );
     }
 }
 
@@ -278,16 +366,24 @@ fn a_planned_fleet_has_stand_ins_and_an_installed_one_has_none() {
     let output = |address: &Address| {
         let name = address.name();
         match address.kind().as_str() {
-            "rds/db_instance" | "rds/db_replica" => json!({ "endpoint": format!("{name}.rds.example"), "port": 5432 }),
-            "elasticache/replication_group" => json!({ "primary_endpoint": format!("{name}.cache.example"), "port": 6379 }),
+            "rds/db_instance" | "rds/db_replica" => {
+                json!({ "endpoint": format!("{name}.rds.example"), "port": 5432 })
+            }
+            "elasticache/replication_group" => {
+                json!({ "primary_endpoint": format!("{name}.cache.example"), "port": 6379 })
+            }
             "elb/load_balancer" => json!({ "dns_name": format!("{name}.elb.example") }),
-            "ec2/instance" => json!({ "id": "i-1", "private_ip": "10.20.0.9", "zone": "eu-west-1a" }),
+            "ec2/instance" => {
+                json!({ "id": "i-1", "private_ip": "10.20.0.9", "zone": "eu-west-1a" })
+            }
             "ec2/volume" => json!({ "id": format!("vol-{name}") }),
             "kms/key" => json!({ "arn": "arn:aws:kms:eu-west-1:123456789012:key/1" }),
             _ => json!({}),
         }
     };
-    let outputs = world.iter().map(|(address, _)| (address.clone(), output(address)));
+    let outputs = world
+        .iter()
+        .map(|(address, _)| (address.clone(), output(address)));
     let installed = drawn_with(site, &Outputs(outputs.collect()));
     assert_eq!(installed.fleet.unknown(), Vec::<String>::new());
     let all = serde_json::to_string(&installed.nodes).unwrap();
@@ -295,7 +391,10 @@ fn a_planned_fleet_has_stand_ins_and_an_installed_one_has_none() {
     let gitaly = installed.fleet.host("gitaly-2").unwrap();
     assert_eq!(gitaly.address, Some(Place::Known("10.20.0.9".to_owned())));
     let files = installed.evaluated();
-    assert_eq!(setting(&files, "rails", "/gitlab_rails/db_host"), "main.rds.example");
+    assert_eq!(
+        setting(&files, "rails", "/gitlab_rails/db_host"),
+        "main.rds.example"
+    );
     assert_eq!(
         setting(&files, "rails", "/gitlab_rails/db_load_balancing/hosts/0"),
         "main.rds.example"
@@ -322,7 +421,12 @@ fn hosts_of_the_fleet_are_the_machines_of_the_blueprint() {
             .map(|(address, _)| address.name().to_owned())
             .collect();
         let fixed = |pick: &dyn Fn(&gantry::node::Host) -> bool| -> BTreeSet<String> {
-            fleet.hosts.iter().filter(|h| pick(h)).map(|h| h.name.clone()).collect()
+            fleet
+                .hosts
+                .iter()
+                .filter(|h| pick(h))
+                .map(|h| h.name.clone())
+                .collect()
         };
         assert_eq!(fixed(&|h| h.role != Role::Rails), machines, "{profile}");
         assert_eq!(fixed(&|h| h.volume.is_some()), volumes, "{profile}");
@@ -331,6 +435,10 @@ fn hosts_of_the_fleet_are_the_machines_of_the_blueprint() {
             .of::<gantry::kinds::secretsmanager::Secret>()
             .map(|(_, secret)| secret.name.clone())
             .collect();
-        assert_eq!(fleet.secrets.values().cloned().collect::<BTreeSet<_>>(), entries, "{profile}");
+        assert_eq!(
+            fleet.secrets.values().cloned().collect::<BTreeSet<_>>(),
+            entries,
+            "{profile}"
+        );
     }
 }

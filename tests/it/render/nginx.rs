@@ -12,7 +12,8 @@ use gantry::profile::ProfileName;
 use super::{drawn, site};
 
 /// What a load balancer says before the request, in its second version: a visitor from 198.51.100.7.
-const HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\x0a\x14\0\x05\x30\x39\0\x50";
+const HEADER: &[u8] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\x0a\x14\0\x05\x30\x39\0\x50";
 
 /// A running nginx; it ends with the value.
 struct Nginx {
@@ -92,7 +93,8 @@ impl Nginx {
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
         stream.write_all(before).unwrap();
-        let request = format!("GET /group/project?a=b HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET /group/project?a=b HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         // A connection that is cut has answered nothing.

