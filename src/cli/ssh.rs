@@ -76,7 +76,6 @@ pub struct ExecArgs {
 struct Ways {
     bastion: Option<Endpoint>,
     nodes: Vec<(Role, Endpoint)>,
-    known: KnownHosts,
     known_file: PathBuf,
 }
 
@@ -144,7 +143,7 @@ async fn ways(app: &App) -> Result<Ways, CliError> {
         .iter()
         .find(|(role, _)| *role == Role::Bastion)
         .map(|(_, node)| node.clone());
-    Ok(Ways { bastion, nodes, known, known_file })
+    Ok(Ways { bastion, nodes, known_file })
 }
 
 /// Takes the host keys of a role's reports; a key that changed is refused here, before anybody connects.

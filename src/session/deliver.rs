@@ -21,7 +21,7 @@ use crate::node::{Fleet, Host, NodeFiles, Place, render, secrets_of};
 use crate::plan::Action;
 use crate::resource::{Outputs, Readiness};
 use crate::secret::Secret;
-use crate::site::{Edition, PackageSource};
+use crate::site::Edition;
 
 /// Secrets that nodes read from Secrets Manager and that are files of their own.
 const OWN_FILES: [&str; 2] = ["gitlab-secrets", "ssh-host-keys"];
@@ -148,34 +148,30 @@ impl Session {
                 });
             }
         }
-        Manifest {
-            package: Some(PackageEntry {
-                name: gitlab.edition.package().to_owned(),
-                version: format!("{}-{edition}.0", gitlab.version),
-                source: match &gitlab.package_source {
-                    PackageSource::Official => "official".to_owned(),
-                    PackageSource::Mirror(address) => address.clone(),
-                },
+        let mut manifest = Manifest::new(&host.name, host.role);
+        manifest.package = Some(PackageEntry {
+            name: gitlab.edition.package().to_owned(),
+            version: format!("{}-{edition}.0", gitlab.version),
+            source: gitlab.package_source.to_string(),
+        });
+        manifest.files = files
+            .files
+            .iter()
+            .map(|file| FileEntry::of(&file.path, &file.mode, &file.owner, &file.content))
+            .collect();
+        manifest.secrets = secrets;
+        manifest.volume = host.volume.as_ref().and_then(|volume| match &volume.id {
+            Place::Known(id) => Some(VolumeEntry {
+                id: id.clone(),
+                mount: volume.mount.to_owned(),
+                filesystem: Filesystem::Ext4,
             }),
-            files: files
-                .files
-                .iter()
-                .map(|file| FileEntry::of(&file.path, &file.mode, &file.owner, &file.content))
-                .collect(),
-            secrets,
-            volume: host.volume.as_ref().and_then(|volume| match &volume.id {
-                Place::Known(id) => Some(VolumeEntry {
-                    id: id.clone(),
-                    mount: volume.mount.to_owned(),
-                    filesystem: Filesystem::Ext4,
-                }),
-                Place::AfterInstall(_) => None,
-            }),
-            deploy: host.deploy,
-            rds_ca: fleet.database.is_some()
-                && matches!(host.role, Role::Rails | Role::Sidekiq | Role::Praefect),
-            ..Manifest::new(&host.name, host.role)
-        }
+            Place::AfterInstall(_) => None,
+        });
+        manifest.deploy = host.deploy;
+        manifest.rds_ca = fleet.database.is_some()
+            && matches!(host.role, Role::Rails | Role::Sidekiq | Role::Praefect);
+        manifest
     }
 
     /// Puts each bundle where its node looks for it, and points the node at it.

@@ -294,9 +294,11 @@ fn switched_off(site: &Site) -> Vec<&'static str> {
 }
 
 /// The kinds that a survey of the site asks for, whether its blueprint has any or not.
-pub fn surveyed(site: &Site) -> impl Iterator<Item = &'static KindInfo> {
+pub fn surveyed(site: &Site) -> Vec<&'static KindInfo> {
     let off = switched_off(site);
-    registry::all().filter(move |info| !off.contains(&info.kind.as_str()))
+    registry::all()
+        .filter(|info| !off.contains(&info.kind.as_str()))
+        .collect()
 }
 
 fn check_place(site: &Site, identity: &Identity, state: &State) -> Result<(), SessionError> {
