@@ -371,7 +371,7 @@ impl Reader<'_> {
                 format!("write `[{path}]` with single brackets, and once")
             }
             ("object", _) if path.is_within(&Path::of("gitlab.rb")) => {
-                "settings stand below their section, `[gitlab.rb.SECTION]`; names of the site are in [site] and [front]".to_owned()
+                "settings stand below a section, `[gitlab.rb.SECTION]`; names are in [site] and [front]".to_owned()
             }
             ("object", _) => {
                 format!("write it as a section of its own, `[{path}]`, with its keys below")
