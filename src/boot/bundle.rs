@@ -30,7 +30,8 @@ const RESERVED: [&str; 4] = [
 /// What a node should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    format: u32,
+    /// 1; see [`Manifest::new`].
+    pub format: u32,
     /// `gitaly-1`; `rails` for every member of the group.
     pub node: String,
     pub role: Role,

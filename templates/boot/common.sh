@@ -79,18 +79,9 @@ ask() {
 
 # metadata PATH: what the instance metadata service says, which answers only who asked for a session first.
 metadata() {
-    local base=${GANTRY_IMDS:-http://169.254.169.254} file=$RUN/metadata status session
-    local usual=$'noproxy = "*"\nconnect-timeout = 2\nmax-time = 5'
-    status=$(ask "$file" "$usual
-url = $(quoted "$base/latest/api/token")
-request = \"PUT\"
-header = \"X-aws-ec2-metadata-token-ttl-seconds: 60\"")
-    if [[ $status == 200 ]]; then
-        session=$(<"$file")
-        status=$(ask "$file" "$usual
-url = $(quoted "$base/latest/meta-data/$1")
-header = $(quoted "X-aws-ec2-metadata-token: $session")")
-    fi
+    local file=$RUN/metadata status
+    status=$(ask "$file" "$(imds "latest/meta-data/$1")
+header = $(quoted "X-aws-ec2-metadata-token: $METADATA_SESSION")")
     if [[ $status != 200 ]]; then
         complain "the instance metadata service answered $status for $1"
         rm -f "$file"
@@ -100,25 +91,53 @@ header = $(quoted "X-aws-ec2-metadata-token: $session")")
     rm -f "$file"
 }
 
-# signed SERVICE FILE CONFIGURATION: as `ask`, with the signature of the instance's own role.
-signed() {
-    local profile document key
+imds() {
+    printf 'noproxy = "*"\nconnect-timeout = 2\nmax-time = 5\nurl = %s' \
+        "$(quoted "${GANTRY_IMDS:-http://169.254.169.254}/$1")"
+}
+
+# The credentials of the instance's own role, into KEY. They change every few hours.
+credentials() {
+    local status profile document
+    status=$(ask "$RUN/metadata" "$(imds latest/api/token)
+request = \"PUT\"
+header = \"X-aws-ec2-metadata-token-ttl-seconds: 3600\"")
+    METADATA_SESSION=$(<"$RUN/metadata")
+    rm -f "$RUN/metadata"
+    if [[ $status != 200 ]]; then
+        complain "the instance metadata service answered $status"
+        return 1
+    fi
     profile=$(metadata iam/security-credentials/) || return 1
     document=$(metadata "iam/security-credentials/$profile") || return 1
-    mapfile -t key < <(printf '%s' "$document" | python3 -c '
+    mapfile -t KEY < <(printf '%s' "$document" | python3 -c '
 import json, sys
 found = json.load(sys.stdin)
 print(found["AccessKeyId"], found["SecretAccessKey"], found["Token"], sep="\n")
 ')
-    if ((${#key[@]} != 3)); then
+    if ((${#KEY[@]} != 3)); then
         complain "the instance metadata service has no credentials for $profile"
         return 1
     fi
+    KEY_SINCE=$SECONDS
+}
+
+# Asks for them again when they are older than five minutes: the service has new ones that long before the old end.
+fresh_credentials() { ((SECONDS - ${KEY_SINCE:--300} < 300)) || credentials; }
+
+# signed SERVICE FILE CONFIGURATION [BODY]: as `ask`, with a signature. The body is a file. S3 wants its hash in a
+# header, which curl adds by itself only in some versions.
+signed() {
+    local digest body=''
+    digest=$(sha256sum <"${4:-/dev/null}")
+    [[ -z ${4:-} ]] || body="data-binary = $(quoted "@$4")"
+    [[ $1 != s3 ]] || body+=$'\n'"header = \"x-amz-content-sha256: ${digest%% *}\""
     ask "$2" "connect-timeout = 10
 max-time = 600
-user = $(quoted "${key[0]}:${key[1]}")
+user = $(quoted "${KEY[0]}:${KEY[1]}")
 aws-sigv4 = $(quoted "aws:amz:$REGION:$1")
-header = $(quoted "x-amz-security-token: ${key[2]}")
+header = $(quoted "x-amz-security-token: ${KEY[2]}")
+$body
 $3"
 }
 

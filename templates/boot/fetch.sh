@@ -7,7 +7,8 @@ main() {
     read_node
     program=$STATE/boot/$BOOT_SHA256.sh
     if ! hashes_to "$program" "$BOOT_SHA256"; then
-        status=$(signed s3 "$RUN/program" "url = $(quoted "$(object_url "${PREFIX}boot/$BOOT_SHA256.sh")")") || exit 1
+        credentials || exit 1
+        status=$(signed s3 "$RUN/program" "url = $(quoted "$(object_url "${PREFIX}boot/$BOOT_SHA256.sh")")")
         if [[ $status != 200 ]]; then
             complain "the boot program is not to be had: S3 answered $status $(fault "$RUN/program"); trying again later"
             exit 1

@@ -20,34 +20,23 @@ hold_on() {
     exit "$WAITING"
 }
 
-# field NAME: a value of the manifest by its dotted name; nothing for null or absent.
-field() {
-    python3 -c '
-import json, sys
-value = json.load(sys.stdin)
-for name in sys.argv[1].split("."):
-    value = value.get(name) if isinstance(value, dict) else None
-if value is not None:
-    print(str(value).lower() if isinstance(value, bool) else value)
-' "$1" <"$RUN/bundle/manifest.json"
-}
+# field NAME: a value of the manifest by its dotted name; nothing for null or absent. `unpack` wrote the tables.
+field() { awk -F '\t' -v name="$1" '$1 == name { print $2 }' "$RUN/bundle/table.fields"; }
 
-# rows LIST FIELD…: a list of the manifest, an entry a line, its fields apart by tabs.
-rows() {
-    python3 -c '
-import json, sys
-for entry in json.load(sys.stdin).get(sys.argv[1]) or []:
-    values = [entry.get(name) for name in sys.argv[2:]]
-    print("\t".join(str(v).lower() if isinstance(v, bool) else str(v) for v in values))
-' "$@" <"$RUN/bundle/manifest.json"
-}
+# rows LIST: a list of the manifest, an entry a line, fields apart by tabs: files (path, mode, owner) or secrets (name,
+# entry, required).
+rows() { cat "$RUN/bundle/table.$1"; }
 
 # The entry of a secret in Secrets Manager, by its name; nothing if the manifest does not have it.
-entry_of() { rows secrets name entry | awk -F '\t' -v name="$1" '$1 == name { print $2 }'; }
+entry_of() { rows secrets | awk -F '\t' -v name="$1" '$1 == name { print $2 }'; }
 
 # ids OWNER:GROUP: both as numbers.
 ids() {
     local user group
+    if [[ $1 == root:root ]]; then
+        printf '0:0'
+        return 0
+    fi
     user=$(getent passwd "${1%%:*}" | cut -d : -f 3)
     group=$(getent group "${1##*:}" | cut -d : -f 3)
     [[ -n $user && -n $group ]] || refuse "there is no $1 on this node"

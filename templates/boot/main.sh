@@ -26,6 +26,7 @@ main() {
     flock 9
     read_endpoints
     read_node
+    credentials || exit 1
     INSTANCE=$(metadata instance-id) || exit 1
     ADDRESS=$(metadata local-ipv4) || exit 1
     CALLED=$NODE
@@ -37,6 +38,7 @@ main() {
     for stage in "${STAGES[@]}"; do
         say "$stage"
         : >"$RUN/detail"
+        fresh_credentials || exit 1
         # A subshell, and not a condition: otherwise bash would not stop at the first command that fails.
         set +e
         (

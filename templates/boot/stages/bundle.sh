@@ -1,7 +1,7 @@
 # The node's files: the pointer names a bundle by its hash, and nothing else than what hashes to it is unpacked.
 stage_bundle() {
     local status words sha size have
-    status=$(signed s3 "$RUN/pointer" "url = $(quoted "$(object_url "${PREFIX}nodes/$NODE.json")")") || exit 1
+    status=$(signed s3 "$RUN/pointer" "url = $(quoted "$(object_url "${PREFIX}nodes/$NODE.json")")")
     # Without the right to list, S3 answers 403 for what is not there.
     case "$status $(fault "$RUN/pointer")" in
         "200 "*) ;;
@@ -22,7 +22,7 @@ print(pointer["bundle"], int(pointer["size"]))
     if hashes_to "$have" "$sha"; then
         cp "$have" "$RUN/download"
     else
-        status=$(signed s3 "$RUN/download" "url = $(quoted "$(object_url "${PREFIX}bundles/$sha.tar.gz")")") || exit 1
+        status=$(signed s3 "$RUN/download" "url = $(quoted "$(object_url "${PREFIX}bundles/$sha.tar.gz")")")
         [[ $status == 200 ]] || refuse "the bundle $sha is not to be had: S3 answered $status $(fault "$RUN/download")"
     fi
     if [[ $(stat -c %s "$RUN/download") != "$size" ]]; then
@@ -79,7 +79,13 @@ try:
     for secret in manifest["secrets"]:
         if not re.fullmatch("[a-z0-9-]+", secret["name"]) or not re.fullmatch("[A-Za-z0-9/_+=.@:-]+", secret["entry"]):
             sys.exit("it names a secret that cannot be one")
-except (KeyError, TypeError, ValueError) as error:
+    words = {**(manifest["package"] or {}), **(manifest["volume"] or {})}.values()
+    if not all(re.fullmatch("[A-Za-z0-9/:._+~-]+", word) for word in words):
+        sys.exit("its package or volume holds what none can have")
+    booleans = [manifest["deploy"], manifest["rds_ca"], *(secret["required"] for secret in manifest["secrets"])]
+    if not all(isinstance(value, bool) for value in booleans):
+        sys.exit("it says neither yes nor no where it has to")
+except (AttributeError, KeyError, TypeError, ValueError) as error:
     sys.exit("its manifest is not whole: " + repr(error))
 if set(contents) != wanted:
     sys.exit("it holds what its manifest does not name")
@@ -88,5 +94,15 @@ for name, content in contents.items():
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with open(target, "xb") as file:
         file.write(content)
+def table(name, rows):
+    with open(os.path.join(folder, "table." + name), "w") as file:
+        for row in rows:
+            file.write("\t".join(str(v).lower() if isinstance(v, bool) else str(v) for v in row) + "\n")
+fields = {name: manifest[name] for name in ("deploy", "rds_ca")}
+for name in ("package", "volume"):
+    fields.update({name + "." + key: value for key, value in (manifest[name] or {}).items()})
+table("fields", fields.items())
+table("files", [(f["path"], f["mode"], f["owner"]) for f in manifest["files"]])
+table("secrets", [(s["name"], s["entry"], s["required"]) for s in manifest["secrets"]])
 ' "$1" "$2" "$NODE" "$ROLE") 2>"$RUN/said"
 }

@@ -1,7 +1,7 @@
 # The files of the bundle, each in one step; and those that an earlier bundle brought and this one does not are removed.
 stage_files() {
     local list=$STATE/files path mode owner units=no
-    rows files path >"$RUN/list"
+    rows files | cut -f 1 >"$RUN/list"
     if [[ -f $list ]]; then
         # Whatever happens in between, what was laid down is remembered.
         sort -u "$list" "$RUN/list" >"$list.new"
@@ -14,7 +14,7 @@ stage_files() {
         [[ $CHANGED == no ]] && continue
         echo "laid down $path"
         [[ $path != /etc/systemd/system/* ]] || units=yes
-    done < <(rows files path mode owner)
+    done < <(rows files)
     while read -r path; do
         grep -Fqx -- "$path" "$RUN/list" && continue
         rm -f "$ROOT$path"

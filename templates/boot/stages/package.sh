@@ -35,7 +35,8 @@ install_package() {
     export DEBIAN_FRONTEND=noninteractive
     apt-get --quiet --option DPkg::Lock::Timeout=600 --option Acquire::Retries=3 update 3>&-
     # With this in the environment, the package would configure itself by its own mind.
-    env -u EXTERNAL_URL apt-get --quiet --yes --option DPkg::Lock::Timeout=600 --option Acquire::Retries=3 \
+    unset EXTERNAL_URL
+    apt-get --quiet --yes --option DPkg::Lock::Timeout=600 --option Acquire::Retries=3 \
         --option Dpkg::Options::=--force-confold install "$1=$2" 3>&-
     there=$(package_state "$1")
     [[ $there == "installed $2" ]] || refuse "$1 should be installed in version $2, and dpkg says: ${there:-nothing}"

@@ -1,6 +1,7 @@
 # What became of this boot: an object in the bucket for those who wait, a tag for those who look. Also after a failure.
 report() {
     local outcome=$1 stage=$2 detail=$3 bundle='' name version='' body=$STATE/report.json status tag
+    fresh_credentials || return 1
     [[ ! -f $RUN/bundle/sha256 ]] || bundle=$(<"$RUN/bundle/sha256")
     if [[ -n $bundle ]]; then
         name=$(field package.name)
@@ -19,8 +20,7 @@ json.dump(report, sys.stdout)
 
     status=$(signed s3 "$RUN/answer" "url = $(quoted "$(object_url "${PREFIX}reports/$CALLED.json")")
 request = \"PUT\"
-header = \"Content-Type: application/json\"
-data-binary = $(quoted "@$body")") || return 1
+header = \"Content-Type: application/json\"" "$body")
     if [[ $status != 200 ]]; then
         complain "S3 did not take the report: $status $(fault "$RUN/answer")"
         return 1
@@ -32,8 +32,7 @@ data-binary = $(quoted "@$body")") || return 1
     esac
     printf '%s' "Action=CreateTags&Version=2016-11-15&ResourceId.1=$INSTANCE&Tag.1.Key=gantry%3Aboot&Tag.1.Value=${tag// /%20}" >"$RUN/body"
     status=$(signed ec2 "$RUN/answer" "url = $(quoted "${GANTRY_EC2:-https://ec2.$REGION.amazonaws.com}/")
-header = \"Content-Type: application/x-www-form-urlencoded; charset=utf-8\"
-data-binary = $(quoted "@$RUN/body")") || return 1
+header = \"Content-Type: application/x-www-form-urlencoded; charset=utf-8\"" "$RUN/body")
     if [[ $status != 200 ]]; then
         complain "EC2 did not take the tag: $status $(fault "$RUN/answer")"
         return 1

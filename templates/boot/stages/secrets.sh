@@ -4,7 +4,7 @@ stage_secrets() {
     deploy=$(field deploy)
     rm -rf "$RUN/values"
     mkdir -m 0700 "$RUN/values"
-    [[ -n $(rows secrets name) ]] || return 0
+    [[ -n $(rows secrets) ]] || return 0
     while IFS=$'\t' read -r name entry required; do
         code=0
         value_of "$entry" "$RUN/values/$name" || code=$?
@@ -13,7 +13,7 @@ stage_secrets() {
         [[ $required == true ]] || continue
         # These two are born on the deploy node.
         [[ $deploy == true && $name =~ ^(gitlab-secrets|ssh-host-keys)$ ]] || missing+=("$name")
-    done < <(rows secrets name entry required)
+    done < <(rows secrets)
     ((${#missing[@]} == 0)) || hold_on "no value yet in Secrets Manager: ${missing[*]}"
 
     (umask 077 && python3 -c '
@@ -37,8 +37,7 @@ secretsmanager() {
     local status
     status=$(signed secretsmanager "$2" "url = $(quoted "${GANTRY_SECRETS:-https://secretsmanager.$REGION.amazonaws.com}/")
 header = \"Content-Type: application/x-amz-json-1.1\"
-header = \"X-Amz-Target: secretsmanager.$1\"
-data-binary = $(quoted "@$RUN/body")") || return 1
+header = \"X-Amz-Target: secretsmanager.$1\"" "$RUN/body")
     rm -f "$RUN/body"
     printf '%s' "$status"
 }
@@ -46,8 +45,8 @@ data-binary = $(quoted "@$RUN/body")") || return 1
 # value_of ENTRY FILE: 3 if the entry has no value yet.
 value_of() {
     local status code
-    python3 -c 'import json, sys; json.dump({"SecretId": sys.argv[1]}, sys.stdout)' "$1" >"$RUN/body"
-    status=$(secretsmanager GetSecretValue "$RUN/answer") || refuse "no answer about the secret $1"
+    printf '{"SecretId": "%s"}' "$1" >"$RUN/body"
+    status=$(secretsmanager GetSecretValue "$RUN/answer")
     code=$(fault "$RUN/answer")
     if [[ $status == 200 ]]; then
         python3 -c '
@@ -66,6 +65,8 @@ sys.stdout.write(json.load(sys.stdin)["SecretString"])
 # put_value ENTRY FILE: the token is made of the content, so that the same content is put once however often it is sent.
 put_value() {
     local status
+    # A run of reconfigure may lie between the last call and this one.
+    fresh_credentials || refuse "the instance has no credentials"
     (umask 077 && python3 -c '
 import hashlib, json, sys
 value = sys.stdin.buffer.read()
@@ -74,7 +75,7 @@ if len(value) > 65536:
 mark = hashlib.sha256(sys.argv[1].encode() + b"\n" + value).hexdigest()
 json.dump({"SecretId": sys.argv[1], "ClientRequestToken": mark, "SecretString": value.decode()}, sys.stdout)
 ' "$1" <"$2" >"$RUN/body") || refuse "$1 has no value that could be kept"
-    status=$(secretsmanager PutSecretValue "$RUN/answer") || refuse "no answer about the secret $1"
+    status=$(secretsmanager PutSecretValue "$RUN/answer")
     [[ $status == 200 ]] || refuse "Secrets Manager answered $status $(fault "$RUN/answer") when $1 was to be kept"
     rm -f "$RUN/answer"
 }
