@@ -175,10 +175,18 @@ mod tests {
 
     #[test]
     fn loopback_addresses_are_told_from_others() {
-        for url in ["http://127.0.0.1:5000", "http://localhost:4566/", "http://[::1]:5000"] {
+        for url in [
+            "http://127.0.0.1:5000",
+            "http://localhost:4566/",
+            "http://[::1]:5000",
+        ] {
             assert!(is_loopback(url), "{url}");
         }
-        for url in ["https://vpce-1.ec2.eu-west-1.vpce.amazonaws.com", "http://10.0.0.7:5000", ""] {
+        for url in [
+            "https://vpce-1.ec2.eu-west-1.vpce.amazonaws.com",
+            "http://10.0.0.7:5000",
+            "",
+        ] {
             assert!(!is_loopback(url), "{url}");
         }
     }

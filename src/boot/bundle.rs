@@ -309,6 +309,8 @@ impl Bundle {
                 return Err(BundleError::Twice(name));
             }
         }
+        // The archive ends before the checksum over it does: what follows is read, so that a cut is noticed.
+        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(BundleError::Archive)?;
         let text = found
             .remove(MANIFEST)
             .ok_or_else(|| BundleError::Missing(MANIFEST.to_owned()))?;

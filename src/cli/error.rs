@@ -186,6 +186,10 @@ impl From<ShellFault> for CliError {
     fn from(fault: ShellFault) -> Self {
         let help = fault.help();
         let error = Self::new(Exit::Host, fault.to_string());
-        if help.is_empty() { error } else { error.help(help) }
+        if help.is_empty() {
+            error
+        } else {
+            error.help(help)
+        }
     }
 }

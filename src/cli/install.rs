@@ -122,12 +122,8 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
     } else {
         None
     };
-    app.say.json(&document(
-        &writing,
-        &reading,
-        Some(&report),
-        nodes.as_ref(),
-    ));
+    app.say
+        .json(&document(&writing, &reading, Some(&report), nodes.as_ref()));
     let stands = conclude(app, &writing, &reading, &report, app.clock.since(began))?;
     Ok(match (stands, nodes) {
         (Exit::Done, Some(nodes)) => nodes.exit,

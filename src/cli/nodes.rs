@@ -39,7 +39,10 @@ pub async fn bring_up(
     if !unknown.is_empty() {
         return Err(CliError::new(
             Exit::Unexpected,
-            format!("the files of the nodes need addresses that are not known: {}", unknown.join(", ")),
+            format!(
+                "the files of the nodes need addresses that are not known: {}",
+                unknown.join(", ")
+            ),
         )
         .help("`gantry state rebuild` reads them again from AWS"));
     }
@@ -51,7 +54,8 @@ pub async fn bring_up(
         .fill_secrets(&given(&session.site, &app.site_file)?)
         .await?;
     for name in &written {
-        app.say.tell(&format!("secret {name}: its value is in Secrets Manager"));
+        app.say
+            .tell(&format!("secret {name}: its value is in Secrets Manager"));
     }
     let delivered = session.deliver(&packed).await?;
     let changed = delivered.iter().filter(|d| d.change == Change::Pointed);
@@ -65,12 +69,24 @@ pub async fn bring_up(
         app.say.data(&format!(
             "{} nodes are rendered and not booted: {}.",
             delivered.len(),
-            if app.is_sandbox() { "the sandbox has no machines" } else { "an emulator has no machines" }
+            if app.is_sandbox() {
+                "the sandbox has no machines"
+            } else {
+                "an emulator has no machines"
+            }
         ));
-        return Ok(Nodes { delivered, boots: vec![], exit: Exit::Done });
+        return Ok(Nodes {
+            delivered,
+            boots: vec![],
+            exit: Exit::Done,
+        });
     }
     let (boots, exit) = watch(app, writing, &fleet, &delivered, wait).await?;
-    Ok(Nodes { delivered, boots, exit })
+    Ok(Nodes {
+        delivered,
+        boots,
+        exit,
+    })
 }
 
 /// Reads the reports until every fixed node is ready, somebody says stop, or the patience is over.
@@ -96,13 +112,16 @@ async fn watch(
             return Ok((boots, Exit::Done));
         }
         if app.stop.level() != StopLevel::Go {
-            app.say.warn("Interrupted. The nodes go on by themselves; run `gantry install` again to look.");
+            app.say.warn(
+                "Interrupted. The nodes go on by themselves; run `gantry install` again to look.",
+            );
             return Ok((boots, Exit::Interrupted));
         }
         if app.clock.since(began) >= wait {
             let late: Vec<_> = boots.iter().filter(|b| !ready(b)).collect();
             for boot in &late {
-                app.say.warn(&format!("{} is not ready: {}", boot.name, boot.state));
+                app.say
+                    .warn(&format!("{} is not ready: {}", boot.name, boot.state));
             }
             app.say.warn("The nodes go on trying; run `gantry install` again to look, or `gantry ssh NODE -- sudo journalctl -u gantry-boot`.");
             return Ok((boots, Exit::Host));
@@ -124,11 +143,19 @@ fn given(site: &Site, site_file: &Path) -> Result<BTreeMap<String, Secret>, CliE
         let text = match reference {
             SecretRef::Generate | SecretRef::Arn(_) => continue,
             SecretRef::Env(name) => crate::app::variable(name).ok_or_else(|| {
-                missing("the environment has no such variable".into(), "set it for this command, or write another reference")
+                missing(
+                    "the environment has no such variable".into(),
+                    "set it for this command, or write another reference",
+                )
             })?,
-            SecretRef::File(file) => std::fs::read_to_string(folder.join(file)).map_err(|error| {
-                missing(format!("the file cannot be read: {error}"), "paths are relative to the site file's folder")
-            })?,
+            SecretRef::File(file) => {
+                std::fs::read_to_string(folder.join(file)).map_err(|error| {
+                    missing(
+                        format!("the file cannot be read: {error}"),
+                        "paths are relative to the site file's folder",
+                    )
+                })?
+            }
         };
         // Editors end files with a line break that is no part of a password; PEM and license files do not mind.
         let text = text.trim_end_matches(['\r', '\n']).to_owned();

@@ -40,24 +40,37 @@ pub fn run(app: &App, args: &RenderArgs) -> Result<Exit, CliError> {
     let account: AccountId = match &known {
         Some(account) => account.clone(),
         None => "000000000000".parse().map_err(|_| {
-            CliError::new(Exit::Unexpected, "the account that stands in for yours is none")
+            CliError::new(
+                Exit::Unexpected,
+                "the account that stands in for yours is none",
+            )
         })?,
     };
     let names = Names::new(site.site.name.clone(), account, site.site.region.clone());
     let fleet = Fleet::of(&site, &sizes, &names, &state.outputs());
-    let mut nodes = render(&fleet, &site, &sizes).map_err(|e| CliError::diagnostic(Exit::Unexpected, e))?;
+    let mut nodes =
+        render(&fleet, &site, &sizes).map_err(|e| CliError::diagnostic(Exit::Unexpected, e))?;
     if let Some(stranger) = args.only.iter().find(|word| {
-        !nodes.iter().any(|n| n.node == **word || n.role.as_str() == *word)
+        !nodes
+            .iter()
+            .any(|n| n.node == **word || n.role.as_str() == *word)
     }) {
         let there: Vec<_> = nodes.iter().map(|n| n.node.as_str()).collect();
-        return Err(CliError::usage(format!("there is no node and no role `{stranger}` with files"))
-            .help(format!("there are {}", there.join(", "))));
+        return Err(CliError::usage(format!(
+            "there is no node and no role `{stranger}` with files"
+        ))
+        .help(format!("there are {}", there.join(", "))));
     }
     nodes.retain(|n| {
-        args.only.is_empty() || args.only.iter().any(|w| *w == n.node || w == n.role.as_str())
+        args.only.is_empty()
+            || args
+                .only
+                .iter()
+                .any(|w| *w == n.node || w == n.role.as_str())
     });
     if known.is_none() {
-        app.say.tell("The account is not known yet: bucket names hold 000000000000 in its place.");
+        app.say
+            .tell("The account is not known yet: bucket names hold 000000000000 in its place.");
     }
     let unknown = fleet.unknown();
     if !unknown.is_empty() {
@@ -66,16 +79,24 @@ pub fn run(app: &App, args: &RenderArgs) -> Result<Exit, CliError> {
             unknown.len()
         ));
     }
-    app.say.json(&json!({"format": 1, "site": site.site.name, "nodes": nodes, "unknown": unknown}));
+    app.say
+        .json(&json!({"format": 1, "site": site.site.name, "nodes": nodes, "unknown": unknown}));
     match &args.out {
         Some(folder) => {
             let count = write(folder, &nodes)?;
-            app.say.data(&format!("{count} files of {} nodes are in {}.", nodes.len(), folder.display()));
+            app.say.data(&format!(
+                "{count} files of {} nodes are in {}.",
+                nodes.len(),
+                folder.display()
+            ));
         }
         None => {
             for node in &nodes {
                 for file in &node.files {
-                    app.say.data(&format!("==> {} {} ({} {})\n{}", node.node, file.path, file.mode, file.owner, file.content));
+                    app.say.data(&format!(
+                        "==> {} {} ({} {})\n{}",
+                        node.node, file.path, file.mode, file.owner, file.content
+                    ));
                 }
             }
         }

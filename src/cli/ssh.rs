@@ -82,13 +82,17 @@ struct Ways {
 impl Ways {
     fn find(&self, name: &str) -> Result<&Endpoint, CliError> {
         let found = self.nodes.iter().find(|(_, node)| node.name == name);
-        found.map(|(_, node)| node).ok_or_else(|| {
-            CliError::usage(format!("there is no node `{name}`")).help(self.names())
-        })
+        found
+            .map(|(_, node)| node)
+            .ok_or_else(|| CliError::usage(format!("there is no node `{name}`")).help(self.names()))
     }
 
     fn names(&self) -> String {
-        let names: Vec<_> = self.nodes.iter().map(|(_, node)| node.name.as_str()).collect();
+        let names: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|(_, node)| node.name.as_str())
+            .collect();
         format!("there are {}", names.join(", "))
     }
 
@@ -102,8 +106,9 @@ impl Ways {
 /// nodes' own reports.
 async fn ways(app: &App) -> Result<Ways, CliError> {
     if app.has_no_machines() {
-        return Err(CliError::usage("there are no machines here to go to")
-            .help("the sandbox and emulators make instances that never boot; leave --sandbox out"));
+        return Err(CliError::usage("there are no machines here to go to").help(
+            "the sandbox and emulators make instances that never boot; leave --sandbox out",
+        ));
     }
     let session = reading(app).await?;
     let state = session.store.state();
@@ -119,7 +124,10 @@ async fn ways(app: &App) -> Result<Ways, CliError> {
     let folder = app.site_dir(session.cx.site());
     let known_file = folder.join("known_hosts");
     let unreadable = |error: std::io::Error| {
-        CliError::new(Exit::Unexpected, format!("cannot read or write {}: {error}", known_file.display()))
+        CliError::new(
+            Exit::Unexpected,
+            format!("cannot read or write {}: {error}", known_file.display()),
+        )
     };
     let known = KnownHosts::open(&known_file).map_err(unreadable)?;
     let mut nodes = Vec::new();
@@ -136,14 +144,22 @@ async fn ways(app: &App) -> Result<Ways, CliError> {
             nodes.push((role, Endpoint::new(host.name.clone(), address)));
         }
         if role == Role::Rails {
-            nodes.extend(reports.into_iter().map(|(name, address)| (role, Endpoint::new(name, address))));
+            nodes.extend(
+                reports
+                    .into_iter()
+                    .map(|(name, address)| (role, Endpoint::new(name, address))),
+            );
         }
     }
     let bastion = nodes
         .iter()
         .find(|(role, _)| *role == Role::Bastion)
         .map(|(_, node)| node.clone());
-    Ok(Ways { bastion, nodes, known_file })
+    Ok(Ways {
+        bastion,
+        nodes,
+        known_file,
+    })
 }
 
 /// Takes the host keys of a role's reports; a key that changed is refused here, before anybody connects.
@@ -155,23 +171,35 @@ async fn learn(
     let reports = session.reports(role).await?;
     for (name, report) in &reports {
         known.report(name, &report.host_keys).map_err(|error| {
-            CliError::new(Exit::Unexpected, format!("the host keys of {name} cannot be kept: {error}"))
+            CliError::new(
+                Exit::Unexpected,
+                format!("the host keys of {name} cannot be kept: {error}"),
+            )
         })?;
     }
-    Ok(reports.into_iter().map(|(name, report)| (name, report.address)).collect())
+    Ok(reports
+        .into_iter()
+        .map(|(name, report)| (name, report.address))
+        .collect())
 }
 
 pub async fn ssh(app: &App, args: &SshArgs) -> Result<Exit, CliError> {
     let ways = ways(app).await?;
     if args.list {
-        app.say.json(&json!({"format": 1, "nodes": ways.nodes.iter().map(|(role, node)| json!({
-            "node": node.name, "role": role, "address": node.address})).collect::<Vec<_>>()}));
+        app.say.json(
+            &json!({"format": 1, "nodes": ways.nodes.iter().map(|(role, node)| json!({
+            "node": node.name, "role": role, "address": node.address})).collect::<Vec<_>>()}),
+        );
         for (role, node) in &ways.nodes {
-            app.say.data(&format!("{:<24} {role:<12} {}", node.name, node.address));
+            app.say
+                .data(&format!("{:<24} {role:<12} {}", node.name, node.address));
         }
         return Ok(Exit::Done);
     }
-    let shared = ClientConfig { known_hosts: ways.known_file.clone(), keys: args.identity.clone() };
+    let shared = ClientConfig {
+        known_hosts: ways.known_file.clone(),
+        keys: args.identity.clone(),
+    };
     let hosts: Vec<Endpoint> = ways.nodes.iter().map(|(_, node)| node.clone()).collect();
     let text = config(&hosts, ways.bastion.as_ref(), &shared);
     if args.print_config {
@@ -181,14 +209,25 @@ pub async fn ssh(app: &App, args: &SshArgs) -> Result<Exit, CliError> {
     let node = ways.find(args.node.as_deref().unwrap_or_default())?;
     let file = ways.known_file.with_file_name("ssh_config");
     std::fs::write(&file, text).map_err(|error| {
-        CliError::new(Exit::Unexpected, format!("cannot write {}: {error}", file.display()))
+        CliError::new(
+            Exit::Unexpected,
+            format!("cannot write {}: {error}", file.display()),
+        )
     })?;
-    let argv = interactive(app.search_path().as_deref(), &file, &node.name, &args.command)?;
+    let argv = interactive(
+        app.search_path().as_deref(),
+        &file,
+        &node.name,
+        &args.command,
+    )?;
     let mut words = argv.into_iter();
     let program = words.next().unwrap_or_else(|| "ssh".into());
     // The terminal is OpenSSH's from here on; coming back means that it could not be started.
     let error = std::process::Command::new(&program).args(words).exec();
-    Err(CliError::new(Exit::Host, format!("{} cannot be started: {error}", program.display())))
+    Err(CliError::new(
+        Exit::Host,
+        format!("{} cannot be started: {error}", program.display()),
+    ))
 }
 
 pub async fn exec(app: &App, args: &ExecArgs) -> Result<Exit, CliError> {
@@ -196,11 +235,16 @@ pub async fn exec(app: &App, args: &ExecArgs) -> Result<Exit, CliError> {
     let wanted: Vec<&Endpoint> = ways
         .nodes
         .iter()
-        .filter(|(role, node)| args.target == "all" || args.target == role.as_str() || args.target == node.name)
+        .filter(|(role, node)| {
+            args.target == "all" || args.target == role.as_str() || args.target == node.name
+        })
         .map(|(_, node)| node)
         .collect();
     if wanted.is_empty() {
-        return Err(CliError::usage(format!("there is no node and no role `{}`", args.target)).help(ways.names()));
+        return Err(
+            CliError::usage(format!("there is no node and no role `{}`", args.target))
+                .help(ways.names()),
+        );
     }
     let mut keys = Keys::none();
     if let Some(socket) = app.agent() {
@@ -209,9 +253,13 @@ pub async fn exec(app: &App, args: &ExecArgs) -> Result<Exit, CliError> {
     for file in &args.identity {
         keys = keys.file(file);
     }
-    let known = Arc::new(KnownHosts::open(&ways.known_file).unwrap_or_else(|_| KnownHosts::in_memory()));
+    let known =
+        Arc::new(KnownHosts::open(&ways.known_file).unwrap_or_else(|_| KnownHosts::in_memory()));
     let access = Arc::new(Access::new(keys, known));
-    let shells: Vec<Arc<dyn Shell>> = wanted.iter().map(|node| ways.shell(node, &access)).collect();
+    let shells: Vec<Arc<dyn Shell>> = wanted
+        .iter()
+        .map(|node| ways.shell(node, &access))
+        .collect();
     let Some((program, rest)) = args.command.split_first() else {
         return Err(CliError::usage("no command is given"));
     };
@@ -258,6 +306,7 @@ pub async fn exec(app: &App, args: &ExecArgs) -> Result<Exit, CliError> {
         }
         rows.push(json!({"node": node.name, "status": status, "detail": detail}));
     }
-    app.say.json(&json!({"format": 1, "nodes": rows, "failed": failed}));
+    app.say
+        .json(&json!({"format": 1, "nodes": rows, "failed": failed}));
     Ok(if failed == 0 { Exit::Done } else { Exit::Host })
 }

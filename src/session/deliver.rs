@@ -242,17 +242,15 @@ impl Session {
         Ok(written)
     }
 
-    pub(super) async fn object(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, SessionError> {
+    pub(super) async fn object(
+        &self,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Option<Vec<u8>>, SessionError> {
         let asked = self
             .cx
             .read("s3:GetObject", || {
-                self.cx
-                    .aws()
-                    .s3
-                    .get_object()
-                    .bucket(bucket)
-                    .key(key)
-                    .send()
+                self.cx.aws().s3.get_object().bucket(bucket).key(key).send()
             })
             .await;
         match asked {
@@ -267,7 +265,12 @@ impl Session {
         }
     }
 
-    async fn put_object(&self, bucket: &str, key: &str, content: &[u8]) -> Result<(), SessionError> {
+    async fn put_object(
+        &self,
+        bucket: &str,
+        key: &str,
+        content: &[u8],
+    ) -> Result<(), SessionError> {
         self.cx
             .put("s3:PutObject", || {
                 self.cx

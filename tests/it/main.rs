@@ -27,6 +27,7 @@ mod kinds_store;
 mod lifecycle;
 mod moto;
 mod moto_gaps;
+mod nodes;
 mod over_http;
 mod policy;
 mod probe;

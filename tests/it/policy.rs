@@ -142,6 +142,7 @@ fn roles_are_made_and_handed_on_within_the_site_only() {
 
 #[test]
 fn the_policy_as_it_is_printed() {
-    let text = serde_json::to_string_pretty(&operator_policy(registry::all(), [], &site())).unwrap();
+    let text =
+        serde_json::to_string_pretty(&operator_policy(registry::all(), [], &site())).unwrap();
     insta::assert_snapshot!(text);
 }

@@ -11,8 +11,9 @@ stage_birth() {
         mv "$RUN/values/new" "$RUN/values/ssh-host-keys"
         put_value "$entry" "$RUN/values/ssh-host-keys"
         lay_host_keys "$RUN/values/ssh-host-keys"
-        rm -rf "$STATE/birth"
     fi
+    # They are kept, perhaps since a call whose answer was lost.
+    rm -rf "$STATE/birth"
     entry=$(entry_of gitlab-secrets)
     if [[ -n $entry && ! -f $RUN/values/gitlab-secrets ]]; then
         say "  giving birth to gitlab-secrets.json"

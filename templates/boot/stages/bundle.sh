@@ -10,12 +10,15 @@ stage_bundle() {
     esac
     words=$(python3 -c '
 import json, re, sys
-pointer = json.load(sys.stdin)
-if pointer["format"] != 1 or pointer["node"] != sys.argv[1]:
-    sys.exit("the pointer is of another format or node")
-if not re.fullmatch("[0-9a-f]{64}", pointer["bundle"]) or not 0 < int(pointer["size"]) <= 64 * 1024 * 1024:
-    sys.exit("the pointer names no bundle")
-print(pointer["bundle"], int(pointer["size"]))
+try:
+    pointer = json.load(sys.stdin)
+    if pointer["format"] != 1 or pointer["node"] != sys.argv[1]:
+        sys.exit("it is of another format or node")
+    if not re.fullmatch("[0-9a-f]{64}", pointer["bundle"]) or not 0 < int(pointer["size"]) <= 64 * 1024 * 1024:
+        sys.exit("it names no bundle")
+    print(pointer["bundle"], int(pointer["size"]))
+except (KeyError, TypeError, ValueError) as error:
+    sys.exit("it is not whole: " + repr(error))
 ' "$NODE" <"$RUN/pointer") || refuse "the pointer to the bundle is not one for $NODE"
     read -r sha size <<<"$words"
     have=$STATE/bundles/$sha.tar.gz

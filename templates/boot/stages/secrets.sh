@@ -115,7 +115,11 @@ lay_host_keys() {
     mkdir -m 0700 "$RUN/keys"
     (umask 077 && python3 -c '
 import json, os, re, sys
-for name, content in json.load(sys.stdin).items():
+try:
+    keys = json.load(sys.stdin).items()
+except (AttributeError, ValueError):
+    sys.exit("it is no JSON object")
+for name, content in keys:
     if not re.fullmatch("ssh_host_[a-z0-9]+_key([.]pub)?", name):
         sys.exit(repr(name) + " is no name of a host key")
     with open(os.path.join(sys.argv[1], name), "w", encoding="utf-8") as file:

@@ -1,0 +1,252 @@
+//! From instances to nodes with files: rendering, delivery, the nodes' own reports.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_s3::primitives::ByteStream;
+use gantry::blueprint::Role;
+use gantry::boot::{Bundle, Pointer, boot_key, boot_program, bundle_key, pointer_key, report_key};
+use gantry::profile::ProfileName;
+use gantry::secret::Secret;
+use gantry::session::{BootState, Change, Reading, Session};
+use serde_json::json;
+
+use crate::support::Place;
+use crate::support::stage::Stage;
+
+#[test]
+fn an_install_in_the_sandbox_ends_with_rendered_nodes() {
+    let place = Place::new();
+    let said = place.poc();
+    assert!(
+        said.out
+            .contains("5 nodes are rendered and not booted: the sandbox has no machines."),
+        "{}",
+        said.out
+    );
+    let nodes = place.file(".gantry/sandbox/gitlab-example/nodes");
+    for node in ["rails", "sidekiq-1", "gitaly-1", "monitoring-1"] {
+        let file = nodes.join(node).join("etc/gitlab/gitlab.rb");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("after-install"), "{node}: {text}");
+    }
+    let again = place.ok("install --yes --output json").json();
+    let delivered = again["nodes"]["delivered"].as_array().unwrap();
+    assert!(delivered.len() >= 4);
+    assert!(delivered.iter().all(|d| d["change"] == "none"), "{again}");
+}
+
+#[test]
+fn every_profile_renders_without_an_account() {
+    for profile in ProfileName::ALL {
+        for version in ["18.11.9", "19.0.10", "19.2.6", "19.5.3"] {
+            let place = Place::new();
+            place.ok(&format!(
+                "init --profile {profile} --domain gitlab.example.com"
+            ));
+            let path = place.file("gantry.toml");
+            let text = std::fs::read_to_string(&path).unwrap();
+            let set = text.replacen(
+                "[gitlab]\n",
+                &format!("[gitlab]\nversion = \"{version}\"\n"),
+                1,
+            );
+            let set = if set == text {
+                format!("{text}\n[gitlab]\nversion = \"{version}\"\n")
+            } else {
+                // Without the line that init wrote.
+                let mut seen = false;
+                set.lines()
+                    .filter(|line| {
+                        let is = line.starts_with("version = ");
+                        let keep = !is || !seen;
+                        seen |= is;
+                        keep
+                    })
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            };
+            std::fs::write(&path, set).unwrap();
+            let said = place.ok("render --out files");
+            assert!(said.err.contains("after-install"), "{}", said.err);
+            let first = if profile == ProfileName::SingleBox {
+                "box"
+            } else {
+                "rails"
+            };
+            assert!(
+                place
+                    .file(&format!("files/{first}/etc/gitlab/gitlab.rb"))
+                    .exists()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_not_there_is_not_rendered() {
+    let place = Place::new();
+    place.ok("init --profile poc-2k --domain gitlab.example.com");
+    let said = place.run("render gitaly-7");
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.contains("no node and no role `gitaly-7`"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("gitaly-1"), "{}", said.err);
+    let one = place.ok("render gitaly --output json").json();
+    assert_eq!(one["nodes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_sandbox_has_no_machines_to_go_to() {
+    let place = Place::new();
+    place.ok("init --profile poc-2k --domain gitlab.example.com");
+    for line in ["ssh gitaly-1", "exec rails -- true"] {
+        let said = place.run(line);
+        assert_eq!(said.code, 2, "{line}: {}", said.err);
+        assert!(said.err.contains("no machines"), "{line}: {}", said.err);
+    }
+}
+
+async fn standing() -> (Stage, Session, Reading) {
+    let stage = Stage::new(ProfileName::Poc2k);
+    let report = stage.install().await;
+    assert!(report.complete());
+    let session = stage.session().await.unwrap();
+    let reading = stage.read().await;
+    (stage, session, reading)
+}
+
+async fn object(session: &Session, bucket: &str, key: &str) -> Vec<u8> {
+    let get = session.cx.aws().s3.get_object().bucket(bucket).key(key);
+    let answer = get.send().await.unwrap_or_else(|e| panic!("{key}: {e:?}"));
+    answer.body.collect().await.unwrap().to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_finds_its_program_its_pointer_and_its_bundle() {
+    let (_stage, session, reading) = standing().await;
+    let fleet = session.fleet(&reading).unwrap();
+    assert!(fleet.unknown().is_empty(), "{:?}", fleet.unknown());
+    let packed = session.pack(&fleet).unwrap();
+    let delivered = session.deliver(&packed).await.unwrap();
+    assert!(delivered.iter().all(|d| d.change == Change::Pointed));
+    let bucket = &fleet.buckets.config;
+    for node in &delivered {
+        let pointer = object(&session, bucket, &pointer_key(node.role, &node.node)).await;
+        let pointer = Pointer::parse(&pointer).unwrap();
+        assert_eq!(pointer.bundle, node.bundle);
+        let bundle = object(&session, bucket, &bundle_key(node.role, &node.bundle)).await;
+        let (manifest, files) = Bundle::open(&bundle).unwrap();
+        assert_eq!((&manifest.node, manifest.role), (&node.node, node.role));
+        assert_eq!(files.len(), node.files);
+        let (program, hash) = boot_program();
+        let there = object(&session, bucket, &boot_key(node.role, hash)).await;
+        assert_eq!(there, program.as_bytes());
+    }
+    let again = session.deliver(&packed).await.unwrap();
+    assert!(again.iter().all(|d| d.change == Change::None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_from_elsewhere_are_written_once() {
+    let (_stage, session, _) = standing().await;
+    let given = |text: &str| {
+        BTreeMap::from([(
+            "initial-root-password".to_owned(),
+            Secret::new(text.to_owned()),
+        )])
+    };
+    let name = ["initial-root-password"];
+    assert_eq!(
+        session.fill_secrets(&given("one two three")).await.unwrap(),
+        name
+    );
+    assert!(
+        session
+            .fill_secrets(&given("one two three"))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        session.fill_secrets(&given("four five six")).await.unwrap(),
+        name
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_say_how_far_each_node_is() {
+    let (_stage, session, reading) = standing().await;
+    let fleet = session.fleet(&reading).unwrap();
+    let packed = session.pack(&fleet).unwrap();
+    let delivered = session.deliver(&packed).await.unwrap();
+    let bundle = |node: &str| {
+        let found = delivered.iter().find(|d| d.node == node);
+        found.unwrap().bundle.clone()
+    };
+    let report = |node: &str, outcome: &str, bundle: String| {
+        json!({"format": 1, "node": node, "role": "gitaly", "instance": "i-1", "address": "10.0.0.9",
+            "bundle": bundle, "version": "19.5.3-ee.0", "outcome": outcome, "stage": "volume",
+            "detail": "vol-1 is not there", "host_keys": ["ssh-ed25519 AAAA"], "at": "2026-11-20T10:00:00Z"})
+        .to_string()
+    };
+    let reports = [
+        (
+            Role::Gitaly,
+            "gitaly-1",
+            report("gitaly-1", "failed", bundle("gitaly-1")),
+        ),
+        (
+            Role::Sidekiq,
+            "sidekiq-1",
+            report("sidekiq-1", "ready", bundle("sidekiq-1")),
+        ),
+        (
+            Role::Monitoring,
+            "monitoring-1",
+            report("monitoring-1", "ready", "0".repeat(64)),
+        ),
+        (
+            Role::Rails,
+            "rails-i-7",
+            report("rails", "waiting", bundle("rails")),
+        ),
+        (Role::Rails, "rails-i-8", "no report at all".to_owned()),
+    ];
+    for (role, name, text) in reports {
+        let put = session
+            .cx
+            .aws()
+            .s3
+            .put_object()
+            .bucket(&fleet.buckets.config);
+        put.key(report_key(role, name))
+            .body(ByteStream::from(text.into_bytes()))
+            .send()
+            .await
+            .unwrap();
+    }
+    let boots = session.boots(&fleet, &delivered).await.unwrap();
+    let state = |name: &str| {
+        boots
+            .iter()
+            .find(|b| b.name == name)
+            .map(|b| b.state.to_string())
+    };
+    assert_eq!(
+        state("gitaly-1").unwrap(),
+        "failed in volume: vol-1 is not there"
+    );
+    assert_eq!(state("sidekiq-1").unwrap(), "ready with 19.5.3-ee.0");
+    assert_eq!(
+        state("monitoring-1").unwrap(),
+        BootState::Behind.to_string()
+    );
+    assert_eq!(
+        state("rails-i-7").unwrap(),
+        "waiting in volume: vol-1 is not there"
+    );
+    assert_eq!(state("rails-i-8"), None);
+}
