@@ -116,6 +116,7 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
         .session
         .install(&writing.run, &reading, &app.stop, &writing.observe)
         .await?;
+    let took = app.clock.since(began);
     // Nodes wait for their files by themselves, so what failed elsewhere is said first.
     let nodes = if report.complete() {
         Some(bring_up(app, &writing, &reading, wait(args)).await?)
@@ -124,7 +125,7 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
     };
     app.say
         .json(&document(&writing, &reading, Some(&report), nodes.as_ref()));
-    let stands = conclude(app, &writing, &reading, &report, app.clock.since(began))?;
+    let stands = conclude(app, &writing, &reading, &report, took)?;
     Ok(match (stands, nodes) {
         (Exit::Done, Some(nodes)) => nodes.exit,
         (stands, _) => stands,

@@ -191,9 +191,9 @@ pub(super) fn finding(
                 "{}{}",
                 configured(carried),
                 match carried {
-                    Carried::ByHeader => format!("the nodes are wrong: `gantry reconfigure rails` turns on {} there", way.setting()),
+                    Carried::ByHeader => format!("the nodes are wrong: `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot` turns on {} there", way.setting()),
                     Carried::ByPreservation => format!("the load balancer is wrong: `gantry install` turns off `proxy_protocol_v2.enabled` of the target group `{group}`"),
-                    _ => format!("either set `front.proxy_protocol = true` in the site file and `gantry reconfigure rails` ({}), or turn off `proxy_protocol_v2.enabled` of the target group `{group}`", way.setting()),
+                    _ => format!("either set `front.proxy_protocol = true` in the site file and `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot` ({}), or turn off `proxy_protocol_v2.enabled` of the target group `{group}`", way.setting()),
                 }
             ),
         ),
@@ -207,8 +207,8 @@ pub(super) fn finding(
                 configured(carried),
                 match carried {
                     Carried::ByHeader => format!("the load balancer is wrong: `gantry install` turns on `proxy_protocol_v2.enabled` of the target group `{group}`"),
-                    Carried::ByPreservation => format!("the nodes are wrong: `gantry reconfigure rails` turns off {} there", way.setting()),
-                    _ => format!("either turn on `proxy_protocol_v2.enabled` of the target group `{group}`, or set `front.proxy_protocol = false` in the site file and `gantry reconfigure rails` ({})", way.setting()),
+                    Carried::ByPreservation => format!("the nodes are wrong: `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot` turns off {} there", way.setting()),
+                    _ => format!("either turn on `proxy_protocol_v2.enabled` of the target group `{group}`, or set `front.proxy_protocol = false` in the site file and `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot` ({})", way.setting()),
                 }
             ),
         ),

@@ -337,7 +337,7 @@ pub(super) fn judge(
                 "{server} proves the host key {key}, and expected was {}",
                 told.join(" or ")
             ),
-            "all Rails nodes must have the same host keys, those of the secret `ssh-host-keys`: `gantry reconfigure rails`. \
+            "all Rails nodes must have the same host keys, those of the secret `ssh-host-keys`: `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot`. \
              If the keys are not the site's at all, something else answers: tell users not to accept them",
         );
     }

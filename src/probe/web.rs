@@ -61,14 +61,14 @@ pub(super) fn redirect(place: &Place, host: &str, https: u16, answer: &Answer) -
             {
                 return place.failed(
                     format!("the redirect leads to the wrong place: `{location}`, not to https://{host}"),
-                    "the redirect is made by the nodes from `site.domain`: `gantry reconfigure rails`. If DNS leads \
+                    "the redirect is made by the nodes from `site.domain`: `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot`. If DNS leads \
                      elsewhere, correct the record",
                 );
             }
             if to.is_some_and(|to| to.port != 443 && to.port != https) {
                 return place.failed(
                     format!("the redirect leads to the wrong port: `{location}`"),
-                    "the redirect is made by the nodes: `gantry reconfigure rails`",
+                    "the redirect is made by the nodes: `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot`",
                 );
             }
             if matches!(response.status, 301 | 308) {
@@ -76,7 +76,7 @@ pub(super) fn redirect(place: &Place, host: &str, https: u16, answer: &Answer) -
             } else {
                 place.warning(
                     format!("{} to {location}: a temporary redirect", response.status),
-                    "browsers remember only 301 and 308, so every visit begins unencrypted again: `gantry reconfigure rails`",
+                    "browsers remember only 301 and 308, so every visit begins unencrypted again: `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot`",
                 )
             }
         }
@@ -116,7 +116,7 @@ pub(super) fn sign_in(place: &Place, host: &str, answer: &Answer) -> Check {
             {
                 place.failed(
                     format!("GitLab's sign-in page, but GitLab takes itself for {url}"),
-                    "external_url is wrong: it comes from `site.domain`. `gantry reconfigure rails`",
+                    "external_url is wrong: it comes from `site.domain`. `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot`",
                 )
             }
             _ => place.ok("GitLab's sign-in page"),
@@ -147,7 +147,7 @@ pub(super) fn sign_in(place: &Place, host: &str, answer: &Answer) -> Check {
 
 fn moved(place: &Place, host: &str, response: &Response) -> Check {
     let location = response.header("location").unwrap_or_default();
-    let help = "external_url is wrong: it comes from `site.domain`. `gantry reconfigure rails`";
+    let help = "external_url is wrong: it comes from `site.domain`. `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot`";
     match Url::of(location) {
         // A path alone stays on this host: sign-in handed over to a provider, or the first-time setup.
         None if location.starts_with('/') => place.ok(format!("leads on to {location}")),
@@ -161,7 +161,7 @@ fn moved(place: &Place, host: &str, response: &Response) -> Check {
         Some(_) if location.ends_with(SIGN_IN_PATH) => place.failed(
             format!("redirects to itself: {location}"),
             "GitLab believes that the visitor came by plain HTTP: the nodes' nginx has to send X-Forwarded-Proto https, \
-             which follows from external_url. `gantry reconfigure rails`",
+             which follows from external_url. `gantry install` and `gantry exec rails -- sudo systemctl restart gantry-boot`",
         ),
         Some(_) => place.ok(format!("leads on to {location}")),
         None => place.failed(format!("redirects to nowhere: `{location}`"), help),

@@ -19,7 +19,7 @@ fn an_install_in_the_sandbox_ends_with_rendered_nodes() {
     let said = place.poc();
     assert!(
         said.out
-            .contains("5 nodes are rendered and not booted: the sandbox has no machines."),
+            .contains("4 nodes are rendered and not booted: the sandbox has no machines."),
         "{}",
         said.out
     );
