@@ -200,7 +200,7 @@ fn file_keys(table: &toml::Table, prefix: &str, keys: &mut BTreeSet<String>) {
         let path = format!("{prefix}.{key}").trim_start_matches('.').to_owned();
         match value {
             toml::Value::Table(inner) if path != "tags" && path != "gitlab.rb" => {
-                file_keys(inner, &path, keys)
+                file_keys(inner, &path, keys);
             }
             _ => {
                 keys.insert(path);

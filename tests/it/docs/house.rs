@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{files, read};
 
 /// What the inner modules may know, and nothing else.
-
 const MAY_KNOW: [(&str, &[&str]); 15] = [
     ("clock", &[]),
     ("text", &[]),
