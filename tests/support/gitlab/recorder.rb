@@ -60,6 +60,11 @@ class Recorder
       Recorder.world
     end
 
+    # Nothing is there: the flag of the run that gives birth to the secrets is not.
+    def self.exist?(_path)
+      false
+    end
+
     def self.write(path, text, perm: 0o644)
       Recorder.written[path] = { 'text' => text, 'mode' => perm.to_s(8) }
     end
