@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::cloud::Fault;
+use crate::kinds::route53::hosted_zones;
 use crate::profile::{Architecture, InstanceType, Profile};
 use crate::resource::CloudCx;
 use crate::site::{AccountId, Domain, Region, Site};
@@ -169,14 +170,20 @@ async fn zones(
     machines: &BTreeSet<InstanceType>,
     pins: &Pins,
 ) -> Result<Vec<String>, FactsError> {
-    let (available, offered) =
-        futures::try_join!(available_zones(cx), offerings(cx, site, machines))?;
     let wanted = usize::from(site.network.zones);
     let pinned: Vec<String> = pins
         .0
         .get("zones")
         .map(|zones| zones.split(',').map(str::to_owned).collect())
         .unwrap_or_default();
+    let available = async {
+        // Nothing is chosen where all is pinned.
+        if pinned.len() >= wanted {
+            return Ok(BTreeSet::new());
+        }
+        available_zones(cx).await
+    };
+    let (available, offered) = futures::try_join!(available, offerings(cx, site, machines))?;
     choose(
         site.site.region.as_str(),
         wanted,
@@ -338,17 +345,7 @@ async fn newest_image(cx: &CloudCx, site: &Site, architecture: &str) -> Result<S
 }
 
 async fn hosted_zone(cx: &CloudCx, site: &Site) -> Result<Option<HostedZone>, FactsError> {
-    let listed = cx
-        .read("route53:ListHostedZones", || {
-            cx.aws()
-                .route53
-                .list_hosted_zones()
-                .into_paginator()
-                .items()
-                .send()
-                .collect::<Result<Vec<_>, _>>()
-        })
-        .await?;
+    let listed = hosted_zones(cx).await?;
     let zones = listed
         .iter()
         .filter(|zone| !zone.config().is_some_and(|c| c.private_zone()))

@@ -23,6 +23,7 @@ pub mod gitlab_rb;
 pub mod inventory;
 pub mod journal;
 pub mod kinds;
+pub mod lines;
 pub mod names;
 pub mod node;
 pub mod plan;

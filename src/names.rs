@@ -152,9 +152,9 @@ impl Names {
         fit(&format!("gantry/{}/{}", self.site, plain(name)), 512)
     }
 
-    /// A CloudWatch log group: `/gantry/acme/flow`, 512.
-    pub fn log_group(&self, part: &str) -> String {
-        fit(&format!("/gantry/{}/{}", self.site, plain(part)), 512)
+    /// The pattern of all of the site's entries, for policies.
+    pub fn every_secret(&self) -> String {
+        format!("gantry/{}/*", self.site)
     }
 
     /// An SNS topic: 256.
@@ -165,6 +165,11 @@ impl Names {
     /// A CloudWatch alarm: 255.
     pub fn alarm(&self, part: &str) -> String {
         self.within(part, 255)
+    }
+
+    /// A vault, a plan or a selection of AWS Backup: 50.
+    pub fn backup(&self, part: &str) -> String {
+        self.within(part, 50)
     }
 
     /// A machine image: 128. `stamp` tells one from the next.
@@ -191,18 +196,21 @@ fn plain(part: &str) -> String {
 
 /// The name itself if it is short enough, else its beginning and a hash of the whole.
 fn fit(name: &str, limit: usize) -> String {
-    const HASH: usize = 8;
     if name.len() <= limit {
         return name.to_owned();
     }
-    let digest = Sha256::digest(name.as_bytes());
-    let hash: String = digest
-        .iter()
-        .take(HASH / 2)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let head = name[..limit - HASH - 1].trim_end_matches('-');
+    let hash = mark(name);
+    let head = name[..limit - hash.len() - 1].trim_end_matches('-');
     format!("{head}-{hash}")
+}
+
+/// Eight digits that tell texts apart.
+pub fn mark(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -224,7 +232,7 @@ mod tests {
         insta::assert_snapshot!([
             names.load_balancer("front"), names.target_group("front-https"), names.database("main"), names.replication_group("main"),
             names.role("rails"), names.bucket("external_diffs"), names.launch_template("rails"), names.auto_scaling_group("rails"),
-            names.key_alias("main"), names.secret("database-password"), names.log_group("flow"), names.topic("alarms"),
+            names.key_alias("main"), names.secret("database-password"), names.topic("alarms"),
         ].join("\n"), @r"
         gantry-acme-front
         gantry-acme-front-https
@@ -236,7 +244,6 @@ mod tests {
         gantry-acme-rails
         alias/gantry-acme-main
         gantry/acme/database-password
-        /gantry/acme/flow
         gantry-acme-alarms
         ");
     }
@@ -264,6 +271,7 @@ mod tests {
                 (names.load_balancer(&part), 32), (names.target_group(&part), 32), (names.database(&part), 63),
                 (names.replication_group(&part), 40), (names.role(&part), 64), (names.bucket(&part), 63),
                 (names.launch_template(&part), 128), (names.policy(&part), 128), (names.auto_scaling_group(&part), 255),
+                (names.backup(&part), 50),
             ];
             for (name, limit) in limited {
                 prop_assert!(name.len() <= limit, "{name} is longer than {limit}");

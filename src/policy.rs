@@ -1,6 +1,7 @@
-//! What the person running install must be allowed: the IAM policy that `gantry policy` prints.
+//! What the person running gantry must be allowed: the IAM policy that `gantry policy` prints.
 //!
-//! It follows from the `ACTIONS` of the kinds in use and the few calls of the engine itself. Where AWS knows names,
+//! It follows from the `ACTIONS` of the kinds in use, the few calls of the engine itself, and what each task asks of
+//! AWS besides. Where AWS knows names,
 //! it is about the names of the site; elsewhere about the site's region. Managed policies have 6,144 characters at
 //! most, so it comes in as many documents as it takes.
 
@@ -8,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::blueprint::METRICS;
 use crate::kinds::iam;
 use crate::resource::{KindInfo, SITE_TAG};
-use crate::site::Site;
+use crate::site::{Region, Site};
 
 /// The most characters of a managed policy, without white space
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
@@ -18,11 +20,17 @@ pub const MOST_CHARACTERS: usize = 6144;
 
 /// Calls that belong to no kind: who am I, what is there, what may I have.
 const ENGINE: &[&str] = &[
+    // A roll-out keeps a group from replacing the node that it has taken out of the balancer.
+    "autoscaling:ResumeProcesses",
+    "autoscaling:SuspendProcesses",
     "ec2:DescribeAvailabilityZones",
     "ec2:DescribeImages",
     "ec2:DescribeInstanceTypeOfferings",
     "ec2:DescribeInstanceTypes",
     "iam:CreateServiceLinkedRole",
+    // Preflight asks whether the caller may do the rest.
+    "iam:GetRole",
+    "iam:SimulatePrincipalPolicy",
     "route53:ListHostedZones",
     // The files of the nodes, and the secrets that the site file takes from elsewhere.
     "s3:GetObject",
@@ -34,6 +42,185 @@ const ENGINE: &[&str] = &[
     "tag:GetResources",
 ];
 
+/// What somebody does with a site; each asks for rights of its own, and all of them ask for `ENGINE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Task {
+    /// Install, plan, status and destroy.
+    Install,
+    /// Changing the files of nodes that stand, which leave the load balancer for the time being.
+    Reconfigure,
+    /// Recovery points and snapshots: taking, looking at, verifying and pruning them. The appliance host takes them
+    /// with its own role; this is for people, and only people prune.
+    Backup,
+    /// Bringing a recovery point back.
+    Restore,
+}
+
+impl Task {
+    pub const ALL: [Self; 4] = [
+        Self::Install,
+        Self::Reconfigure,
+        Self::Backup,
+        Self::Restore,
+    ];
+
+    /// What the task calls, besides what the kinds and the engine do.
+    fn calls(self) -> &'static [&'static str] {
+        match self {
+            Self::Install => &[],
+            Self::Reconfigure => RECONFIGURE,
+            Self::Backup => BACKUP,
+            Self::Restore => RESTORE,
+        }
+    }
+}
+
+const RECONFIGURE: &[&str] = &[
+    "autoscaling:DescribeAutoScalingGroups",
+    "ec2:DescribeInstances",
+    "elasticloadbalancing:DeregisterTargets",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "elasticloadbalancing:DescribeTargetHealth",
+    "elasticloadbalancing:RegisterTargets",
+];
+
+const BACKUP: &[&str] = &[
+    "autoscaling:DescribeAutoScalingGroups",
+    "cloudwatch:PutMetricData",
+    "ec2:CopySnapshot",
+    "ec2:CreateSnapshots",
+    "ec2:CreateTags",
+    "ec2:DeleteSnapshot",
+    "ec2:DescribeInstances",
+    "ec2:DescribeSnapshots",
+    "ec2:DescribeVolumes",
+    // The key of the copies in another region is made there once.
+    "kms:CreateAlias",
+    "kms:CreateGrant",
+    "kms:CreateKey",
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+    "kms:TagResource",
+    "rds:AddTagsToResource",
+    "rds:CopyDBSnapshot",
+    "rds:CreateDBSnapshot",
+    "rds:DeleteDBSnapshot",
+    "rds:DescribeDBInstanceAutomatedBackups",
+    "rds:DescribeDBInstances",
+    "rds:DescribeDBSnapshots",
+    "rds:ListTagsForResource",
+    "s3:AbortMultipartUpload",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:GetObjectRetention",
+    "s3:GetObjectVersion",
+    "s3:ListBucketMultipartUploads",
+    "s3:ListBucketVersions",
+    "s3:ListMultipartUploadParts",
+    "secretsmanager:GetSecretValue",
+    "sns:Publish",
+];
+
+const RESTORE: &[&str] = &[
+    "autoscaling:DescribeAutoScalingGroups",
+    "cloudwatch:PutMetricData",
+    "ec2:AttachVolume",
+    "ec2:CreateTags",
+    "ec2:CreateVolume",
+    "ec2:DeleteTags",
+    "ec2:DeleteVolume",
+    "ec2:DescribeInstances",
+    "ec2:DescribeSnapshots",
+    "ec2:DescribeVolumes",
+    "ec2:DetachVolume",
+    "ec2:StartInstances",
+    "ec2:StopInstances",
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+    "rds:AddTagsToResource",
+    "rds:CopyDBSnapshot",
+    "rds:DeleteDBInstance",
+    "rds:DescribeDBInstances",
+    "rds:DescribeDBSnapshots",
+    "rds:ListTagsForResource",
+    "rds:ModifyDBInstance",
+    "rds:RemoveTagsFromResource",
+    "rds:RestoreDBInstanceFromDBSnapshot",
+    "rds:RestoreDBInstanceToPointInTime",
+    "s3:AbortMultipartUpload",
+    "s3:GetObjectVersion",
+    "s3:ListBucketVersions",
+    "s3:ListMultipartUploadParts",
+    "secretsmanager:GetSecretValue",
+    "sns:Publish",
+];
+
+/// What a drill does with the site whose points it restores: it reads, copies a snapshot, and signs a mark.
+const DRILLED: &[&str] = &[
+    "cloudwatch:PutMetricData",
+    "ec2:DescribeSnapshots",
+    "ec2:DescribeVolumes",
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+    "rds:CopyDBSnapshot",
+    "rds:DescribeDBInstanceAutomatedBackups",
+    "rds:DescribeDBInstances",
+    "rds:DescribeDBSnapshots",
+    "rds:ListTagsForResource",
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:GetObjectRetention",
+    "s3:GetObjectVersion",
+    "s3:ListBucketVersions",
+    "secretsmanager:GetSecretValue",
+    "sns:Publish",
+];
+
+/// What a drill may do with things of the site itself besides looking, whatever the rights of its own site would allow:
+/// use its keys, and copy its snapshots. S3 knows names, and is kept apart by them.
+const SPARED: &[&str] = &[
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:GenerateDataKey*",
+    "kms:ReEncrypt*",
+    "rds:CopyDBSnapshot",
+    "s3:*",
+    "sns:Publish",
+];
+
+/// What is done in the region that gets copies, where the site file names one.
+const COPIES: &[&str] = &[
+    "ec2:CopySnapshot",
+    "ec2:CreateTags",
+    "ec2:DeleteSnapshot",
+    "ec2:DescribeSnapshots",
+    "kms:CreateAlias",
+    "kms:CreateGrant",
+    "kms:CreateKey",
+    "kms:DescribeKey",
+    "kms:TagResource",
+    "rds:AddTagsToResource",
+    "rds:CopyDBSnapshot",
+    "rds:DeleteDBSnapshot",
+    "rds:DescribeDBSnapshots",
+    "rds:ListTagsForResource",
+    "tag:GetResources",
+];
+
 /// Services that make their own role in an account at the first use, and do it with the caller's permission.
 const LINKED: [&str; 4] = [
     "autoscaling.amazonaws.com",
@@ -42,16 +229,24 @@ const LINKED: [&str; 4] = [
     "rds.amazonaws.com",
 ];
 
+/// Where the site has a vault, one more, which is also handed a role.
+const BACKUP_SERVICE: &str = "backup.amazonaws.com";
+
 /// Services without regions: a condition on the region would shut them.
 const GLOBAL: [&str; 4] = ["iam", "route53", "s3", "sts"];
 
-/// Every action that install, plan, status and destroy need with these kinds, sorted.
-pub fn actions<'a>(kinds: impl IntoIterator<Item = &'a KindInfo>) -> BTreeSet<&'static str> {
-    kinds
-        .into_iter()
-        .flat_map(|kind| kind.actions.iter().copied())
-        .chain(ENGINE.iter().copied())
-        .collect()
+/// Every action that these tasks need with these kinds, sorted.
+pub fn actions<'a>(
+    tasks: &[Task],
+    kinds: impl IntoIterator<Item = &'a KindInfo>,
+) -> BTreeSet<&'static str> {
+    let mut actions: BTreeSet<_> = ENGINE.iter().copied().collect();
+    actions.extend(tasks.iter().flat_map(|task| task.calls()));
+    // Installing makes and removes things of every kind; the other tasks only what they name themselves.
+    if tasks.contains(&Task::Install) {
+        actions.extend(kinds.into_iter().flat_map(|kind| kind.actions));
+    }
+    actions
 }
 
 /// The actions of a kind that change nothing: what a survey needs of kinds that the site does not use.
@@ -73,26 +268,81 @@ pub fn looks(kind: &KindInfo) -> Vec<&'static str> {
 /// `kinds` are those the site uses; `surveyed` are all that a survey asks for, because of what an earlier profile
 /// may have left.
 pub fn operator_policy<'a>(
+    tasks: &[Task],
     kinds: impl IntoIterator<Item = &'a KindInfo>,
     surveyed: impl IntoIterator<Item = &'a KindInfo>,
     site: &Site,
 ) -> Value {
-    let mut needed = actions(kinds);
+    let needed = needed(tasks, kinds, surveyed);
+    let documents = documents(statements(&needed, site), site, "operator");
+    json!({ "format": 1, "documents": documents })
+}
+
+/// The policy of whoever runs drills of `site`: everything on the site of the drill, reading points and marking them on
+/// the site itself, and there nothing else, by a statement that denies it. `kinds` and `surveyed` are those of the
+/// drill's site.
+pub fn drill_policy<'a>(
+    kinds: impl IntoIterator<Item = &'a KindInfo>,
+    surveyed: impl IntoIterator<Item = &'a KindInfo>,
+    site: &Site,
+    drill: &Site,
+) -> Value {
+    let tasks = [Task::Install, Task::Reconfigure, Task::Restore];
+    let mut there = needed(&tasks, kinds, surveyed);
+    // The copy of the point's snapshot, which a restore onto another site makes.
+    there.insert("rds:DeleteDBSnapshot");
+    let mut here: BTreeSet<&'static str> = DRILLED.iter().copied().collect();
+    // Of the engine's calls those that read points, and the mark.
+    here.extend(["s3:GetObject", "s3:ListBucket", "s3:PutObject"]);
+    let mut spared: BTreeSet<String> = SPARED.iter().map(|action| (*action).to_owned()).collect();
+    for action in &there {
+        let service = action.split(':').next().unwrap_or_default();
+        if service != "s3" {
+            spared.extend(["Describe", "Get", "List"].map(|look| format!("{service}:{look}*")));
+        }
+    }
+    let mut key = BTreeMap::new();
+    key.insert(
+        format!("aws:ResourceTag/{SITE_TAG}"),
+        site.site.name.to_string(),
+    );
+    let mut read = statements(&here, site);
+    read.push(json!({
+        "Sid": "NeverTheSiteItself",
+        "Effect": "Deny",
+        "NotAction": spared,
+        "Resource": "*",
+        "Condition": {"StringEquals": key},
+    }));
+    let mut all = documents(statements(&there, drill), drill, "operator");
+    all.extend(documents(read, site, "drilled"));
+    json!({ "format": 1, "documents": all })
+}
+
+/// The actions of tasks with these kinds, and what a survey of these looks at.
+fn needed<'a>(
+    tasks: &[Task],
+    kinds: impl IntoIterator<Item = &'a KindInfo>,
+    surveyed: impl IntoIterator<Item = &'a KindInfo>,
+) -> BTreeSet<&'static str> {
+    let mut needed = actions(tasks, kinds);
     for kind in surveyed {
         needed.extend(looks(kind));
     }
-    let statements = statements(&needed, site);
-    let documents: Vec<Value> = pack(statements)
-        .into_iter()
-        .zip(1..)
+    needed
+}
+
+/// Documents small enough, with their names: `gantry-acme-operator-1`.
+fn documents(statements: Vec<Value>, site: &Site, what: &str) -> Vec<Value> {
+    let documents = pack(statements).into_iter().zip(1..);
+    documents
         .map(|(statements, number)| {
             json!({
-                "name": format!("gantry-{}-operator-{number}", site.site.name),
+                "name": format!("gantry-{}-{what}-{number}", site.site.name),
                 "document": document(&statements),
             })
         })
-        .collect();
-    json!({ "format": 1, "documents": documents })
+        .collect()
 }
 
 fn document(statements: &[Value]) -> Value {
@@ -180,14 +430,61 @@ fn one_or_all(values: &[String]) -> Value {
     }
 }
 
-fn statements(actions: &BTreeSet<&'static str>, site: &Site) -> Vec<Value> {
-    let mut grouped: BTreeMap<About, BTreeSet<&str>> = BTreeMap::new();
+/// One question to IAM's simulator: may these things be done with such a resource, in such circumstances?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    pub actions: BTreeSet<&'static str>,
+    /// An ARN that the policy is about, or `*`.
+    pub resource: String,
+    /// Condition keys, and what they would be.
+    pub context: BTreeMap<String, String>,
+}
+
+/// Everything that these tasks need, as questions. An action may come in several: allowed by one of them is enough, as
+/// in the policy. The site must say its account.
+pub fn questions<'a>(
+    tasks: &[Task],
+    kinds: impl IntoIterator<Item = &'a KindInfo>,
+    surveyed: impl IntoIterator<Item = &'a KindInfo>,
+    site: &Site,
+) -> Vec<Question> {
+    let mut questions = Vec::new();
+    for (about, actions) in grouped(&needed(tasks, kinds, surveyed), site) {
+        let keys = about.conditions.values().flatten();
+        let context: BTreeMap<String, String> = keys
+            .filter_map(|(key, values)| Some((key.clone(), values.first()?.clone())))
+            .collect();
+        for resource in &about.resources {
+            let resource = match resource.as_str() {
+                "*" => "*".to_owned(),
+                pattern => pattern.replace('*', "preflight"),
+            };
+            questions.push(Question {
+                actions: actions.clone(),
+                resource,
+                context: context.clone(),
+            });
+        }
+    }
+    questions
+}
+
+/// Actions by what they are about.
+fn grouped(
+    actions: &BTreeSet<&'static str>,
+    site: &Site,
+) -> BTreeMap<About, BTreeSet<&'static str>> {
+    let mut grouped: BTreeMap<About, BTreeSet<&'static str>> = BTreeMap::new();
     for action in actions {
         for about in about(action, site) {
             grouped.entry(about).or_default().insert(action);
         }
     }
     grouped
+}
+
+fn statements(actions: &BTreeSet<&'static str>, site: &Site) -> Vec<Value> {
+    grouped(actions, site)
         .iter()
         .map(|(about, actions)| about.statement(actions))
         .collect()
@@ -207,9 +504,46 @@ fn about(action: &str, site: &Site) -> Vec<About> {
                 .iter()
                 .any(|word| verb.starts_with(word)) =>
         {
-            vec![about_key_use(verb, site)]
+            let there = site.backup.copy_to_region.as_ref();
+            let there = there.filter(|_| COPIES.contains(&action));
+            let mut about = vec![about_key_use(verb, &site.site.region, site)];
+            about.extend(there.map(|region| about_key_use(verb, region, site)));
+            about
         }
-        _ => vec![by_region(service, site)],
+        // The namespace is all that AWS tells metrics apart by.
+        "cloudwatch" if verb == "PutMetricData" => vec![About::anything("Metrics").when(
+            "StringEquals",
+            "cloudwatch:namespace",
+            &[METRICS],
+        )],
+        "backup" if verb.contains("BackupVault") && verb != "ListBackupVaults" => {
+            let vaults = format!(
+                "arn:aws:backup:{}:{}:backup-vault:gantry-{}-*",
+                site.site.region,
+                account(site),
+                site.site.name
+            );
+            vec![About::new("BackupVaults", &[vaults])]
+        }
+        "sns" if verb == "Publish" => {
+            let topics = format!(
+                "arn:aws:sns:{}:{}:gantry-{}-*",
+                site.site.region,
+                account(site),
+                site.site.name
+            );
+            vec![About::new("Alert", &[topics])]
+        }
+        _ => {
+            let mut about = vec![by_region(service, site)];
+            if let Some(region) = &site.backup.copy_to_region
+                && COPIES.contains(&action)
+            {
+                let there = About::anything(format!("{}Copies", capital(service)));
+                about.push(there.when("StringEquals", "aws:RequestedRegion", &[region.as_str()]));
+            }
+            about
+        }
     }
 }
 
@@ -235,20 +569,27 @@ fn about_iam(verb: &str, site: &Site) -> Vec<About> {
     let ours = [under("instance-profile"), under("role")];
     let tag = |kind: &str| format!("aws:{kind}Tag/{SITE_TAG}");
     match verb {
-        // A role handed to a machine lends its rights to whoever is on it: only ours, and only to EC2 and DLM.
-        "PassRole" => vec![About::new("IamPassRole", &ours[1..]).when(
-            "StringEquals",
-            "iam:PassedToService",
-            &["dlm.amazonaws.com", "ec2.amazonaws.com"],
-        )],
-        "CreateServiceLinkedRole" => vec![
-            About::new(
-                "IamServiceLinkedRoles",
-                &[format!("arn:aws:iam::{account}:role/aws-service-role/*")],
-            )
-            .when("StringEquals", "iam:AWSServiceName", &LINKED),
-        ],
-        _ if ["Get", "List"].iter().any(|word| verb.starts_with(word)) => {
+        // A role handed to a machine lends its rights to whoever is on it: only ours, and only to EC2, DLM and, where
+        // there is a vault, AWS Backup.
+        "PassRole" => {
+            let mut services = vec!["dlm.amazonaws.com", "ec2.amazonaws.com"];
+            services.extend(site.backup.vault.as_ref().map(|_| BACKUP_SERVICE));
+            services.sort_unstable();
+            let about = About::new("IamPassRole", &ours[1..]);
+            vec![about.when("StringEquals", "iam:PassedToService", &services)]
+        }
+        "CreateServiceLinkedRole" => {
+            let mut services = LINKED.to_vec();
+            services.extend(site.backup.vault.as_ref().map(|_| BACKUP_SERVICE));
+            services.sort_unstable();
+            let all = format!("arn:aws:iam::{account}:role/aws-service-role/*");
+            let about = About::new("IamServiceLinkedRoles", &[all]);
+            vec![about.when("StringEquals", "iam:AWSServiceName", &services)]
+        }
+        _ if ["Get", "List", "Simulate"]
+            .iter()
+            .any(|word| verb.starts_with(word)) =>
+        {
             vec![About::anything("IamLook")]
         }
         // Whoever may put tags anywhere could make any role one of the site's.
@@ -294,15 +635,12 @@ fn about_secrets(verb: &str, site: &Site) -> Vec<About> {
 }
 
 /// The site's key, found by its tag; grants only for AWS services that act for the caller.
-fn about_key_use(verb: &str, site: &Site) -> About {
+fn about_key_use(verb: &str, region: &Region, site: &Site) -> About {
     if verb == "CreateGrant" {
-        About::anything("KmsGrants")
+        let here = *region == site.site.region;
+        About::anything(if here { "KmsGrants" } else { "KmsGrantsCopies" })
             .when("Bool", "kms:GrantIsForAWSResource", &["true"])
-            .when(
-                "StringEquals",
-                "aws:RequestedRegion",
-                &[site.site.region.as_str()],
-            )
+            .when("StringEquals", "aws:RequestedRegion", &[region.as_str()])
     } else {
         About::anything("KmsByTag").when(
             "StringEquals",

@@ -64,17 +64,24 @@ pub fn record(dir: &Path, head: &RunHead, clock: Clock) -> Result<Observer, Runs
         .append(true)
         .open(&path)
         .map_err(io)?;
-    writeln!(file, "{}", serde_json::to_string(head).unwrap_or_default()).map_err(io)?;
+    file.write_all(line(head).as_bytes()).map_err(io)?;
     let file = Mutex::new(file);
     Ok(Arc::new(move |event| {
-        let line = RunLine {
+        let told = RunLine {
             at: clock.now(),
             what: event.clone(),
         };
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         // A full disk must not stop a run because of its diary; the journal itself is checked.
-        let _ = writeln!(file, "{}", serde_json::to_string(&line).unwrap_or_default());
+        let _ = file.write_all(line(&told).as_bytes());
     }))
+}
+
+/// In one piece, so that a crash leaves all of it or none.
+fn line(of: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(of).unwrap_or_default();
+    text.push('\n');
+    text
 }
 
 /// All runs in `dir/runs`, oldest first.
@@ -90,6 +97,8 @@ pub fn list(dir: &Path) -> Result<Vec<KeptRun>, RunsError> {
         .filter(|p| p.extension().is_some_and(|x| x == "jsonl"))
         .collect();
     paths.sort();
+    // Killed before it could write its first line, a run has an empty file, and did nothing.
+    paths.retain(|p| fs::metadata(p).is_ok_and(|meta| meta.len() > 0));
     paths.iter().map(|p| load(p)).collect()
 }
 

@@ -173,7 +173,12 @@ impl Poller {
                     let _ = ticket.tell.send(Waited::Absent);
                     continue;
                 }
+                (Until::Ready, Readiness::Held(fault)) if ticket.left <= 1 => {
+                    let _ = ticket.tell.send(Waited::Fault((**fault).clone()));
+                    continue;
+                }
                 (_, Readiness::Pending(word) | Readiness::Broken(word)) => word.to_string(),
+                (_, Readiness::Held(fault)) => fault.to_string(),
                 (Until::Ready, Readiness::Absent) => "not visible yet".to_owned(),
                 (Until::Gone, Readiness::Ready(_)) => "still there".to_owned(),
             };

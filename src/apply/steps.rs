@@ -1,6 +1,6 @@
 //! From a plan to the steps that carry it out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use super::remove::{delete_step, forget};
 use super::{Run, Stepped};
 use crate::cloud::Fault;
 use crate::engine::{Step, StepIndex};
-use crate::plan::{Action, Plan, Survey};
+use crate::plan::{Action, Change, Plan, Survey};
 use crate::resource::{Address, AnyResource};
 use futures::future::BoxFuture;
 
 /// The steps of an install. Things are made after what they lean on; a replaced thing is removed first, after
-/// everything replaced that leans on it.
+/// everything replaced that leans on it; what goes for good is removed after what leaned on it has changed.
 pub fn install_steps(
     run: &Arc<Run>,
     plan: &Plan,
@@ -65,7 +65,36 @@ pub fn install_steps(
             work,
         });
     }
+
+    // What goes for good waits until those that leaned on it lean on something else: a listener on its new certificate.
+    let state = run.state();
+    let goes = |change: &&Change| change.action == Action::Delete;
+    for gone in plan.changes.iter().filter(goes).map(|c| &c.address) {
+        let Some(&step) = removed.get(gone) else {
+            continue;
+        };
+        for (address, &other) in &made {
+            let known = state.resources.get(*address);
+            if known.is_some_and(|e| e.refs.contains(gone)) && !waits_for(&steps, other, step) {
+                steps[step].after.push(other);
+            }
+        }
+    }
     steps
+}
+
+/// Whether a step waits for another, directly or not.
+fn waits_for(steps: &[Step<Fault>], step: StepIndex, other: StepIndex) -> bool {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![step]);
+    while let Some(next) = open.pop() {
+        if next == other {
+            return true;
+        }
+        if seen.insert(next) {
+            open.extend(&steps[next].after);
+        }
+    }
+    false
 }
 
 type StepWork = Box<dyn FnOnce() -> BoxFuture<'static, Stepped> + Send>;

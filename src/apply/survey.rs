@@ -16,13 +16,13 @@ const LOOKS: u32 = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
 
 /// Surveys these kinds. What the journal remembers and no listing shows is asked for by id: a listing by tag
-/// lags behind, and a tag can be taken off by hand.
+/// lags behind, and a tag can be taken off by hand. `cx` is fresh and knows what the journal remembers.
 pub async fn survey(
     cx: &CloudCx,
     state: &State,
     kinds: &[&'static KindInfo],
 ) -> Result<Survey, Fault> {
-    let mut listed = list(&cx.fresh(state.known()), kinds).await?;
+    let mut listed = list(cx, kinds).await?;
     for look in 1..=LOOKS {
         let missing = missing(cx, state, &listed, kinds).await?;
         if missing.is_empty() {
@@ -42,7 +42,7 @@ pub async fn survey(
         listed.retain(|f| !words.contains(f.address.kind()));
         listed.extend(list(&cx.fresh(state.known()), &again).await?);
     }
-    Ok(Survey::new(listed))
+    Ok(Survey::new(listed, state))
 }
 
 async fn list(cx: &CloudCx, kinds: &[&'static KindInfo]) -> Result<Vec<AnyFound>, Fault> {

@@ -89,12 +89,7 @@ fn in_utc(local: TimeOfDay, zone: &TimeZone) -> Option<TimeOfDay> {
 /// What DLM may do: AWS's own list for snapshots
 /// (<https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSDataLifecycleManagerServiceRole.html>).
 fn role(draft: &mut Draft<'_>) -> crate::resource::Ref<iam::Role> {
-    let grant = |sid: &str, actions: &[&str], on: Target| Grant {
-        sid: sid.to_owned(),
-        actions: actions.iter().map(|action| (*action).to_owned()).collect(),
-        on: vec![on],
-        conditions: BTreeMap::new(),
-    };
+    let grant = |sid: &str, actions: &[&str], on: Target| Grant::new(sid, actions, vec![on], &[]);
     let spec = iam::Role {
         name: draft.names.role("dlm"),
         path: iam::path(draft.site.site.name.as_str()),

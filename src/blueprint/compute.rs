@@ -35,6 +35,8 @@ const COOLDOWN_SECONDS: u32 = 600;
 pub(super) struct Machines {
     /// Fixed nodes by name: `sidekiq-1`, `bastion`, `box`.
     pub instances: BTreeMap<String, Ref<Instance>>,
+    /// The volumes with Git data, or with all of the box's.
+    pub volumes: Vec<Ref<Volume>>,
     pub rails: Option<Rails>,
     /// The Elastic IP of the box.
     pub address: Option<Ref<ElasticIp>>,
@@ -251,6 +253,7 @@ impl Workshop<'_, '_> {
             snapshots: self.draft.snapshots(),
         };
         let volume = self.draft.world.add(name, spec);
+        self.made.volumes.push(volume.clone());
         let spec = VolumeAttachment {
             volume,
             instance: instance.clone(),

@@ -12,6 +12,7 @@ use crate::kinds::elb::{
 };
 use crate::kinds::route53::{Record, RecordValue};
 use crate::kinds::s3::Bucket;
+use crate::names::mark;
 use crate::resource::Ref;
 use crate::site::Certificate;
 
@@ -150,9 +151,11 @@ fn certificate(draft: &mut Draft<'_>) -> Shown {
         return Shown::Existing(arn.clone());
     }
     let names = draft.public_names();
-    let mut texts = names.iter().map(PublicName::certified);
+    let certified: Vec<String> = names.iter().map(PublicName::certified).collect();
+    let part = certificate_part(&certified);
+    let mut texts = certified.into_iter();
     let certificate = draft.world.add(
-        "main",
+        &part,
         acm::Certificate {
             domain: texts.next().unwrap_or_default(),
             alternative: texts.collect(),
@@ -181,7 +184,7 @@ fn certificate(draft: &mut Draft<'_>) -> Shown {
         certificate: certificate.clone(),
         by_hand,
     };
-    let validation = draft.world.add("main", spec);
+    let validation = draft.world.add(&part, spec);
     // Without its records nothing is ever proved.
     for record in &records {
         draft.world.after(&validation, record);
@@ -190,6 +193,19 @@ fn certificate(draft: &mut Draft<'_>) -> Shown {
         certificate,
         validation,
     }
+}
+
+/// ACM cannot change the names of a certificate, and nobody wants to be without one: for other names there is another
+/// beside it, until the listener shows that. So its address says what it is for.
+fn certificate_part(names: &[String]) -> String {
+    let (first, more) = match names {
+        [] => return String::new(),
+        [first, more @ ..] => (first, more),
+    };
+    if more.is_empty() {
+        return first.clone();
+    }
+    format!("{first}-{}", mark(&more.join(" ")))
 }
 
 /// A name under which the site is reached.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::secrets::{Kept, Secrets, valkey_token};
-use super::storage::Storage;
-use super::{Draft, Role};
+use super::storage::{ARCHIVES, Storage};
+use super::{Draft, Role, appliance};
 use crate::boot::reports_prefix;
 use crate::kinds::ec2::BOOT_TAG;
 use crate::kinds::iam::{self, Grant, InstanceProfile, Target};
@@ -55,11 +55,11 @@ pub fn config_prefix(role: Role) -> String {
     format!("{}/", role.as_str())
 }
 
-struct Allow<'a, 's> {
-    draft: &'a Draft<'s>,
-    storage: &'a Storage,
-    secrets: &'a Secrets,
-    grants: Vec<Grant>,
+pub(super) struct Allow<'a, 's> {
+    pub draft: &'a Draft<'s>,
+    pub storage: &'a Storage,
+    pub secrets: &'a Secrets,
+    pub grants: Vec<Grant>,
 }
 
 impl Allow<'_, '_> {
@@ -103,22 +103,20 @@ impl Allow<'_, '_> {
                 self.allow("FindNodes", &["ec2:DescribeInstances"], vec![Target::Any]);
                 self.read_secrets(&owned(&["gitlab-secrets"]));
             }
-            // gantry and its timers run there, and look for the nodes. EC2's listings know no narrower grant.
-            Role::Bastion => self.allow("FindNodes", &["ec2:DescribeInstances"], vec![Target::Any]),
+            Role::Bastion => appliance::host(&mut self),
             Role::Box => {
                 self.objects();
                 self.mail();
                 self.backups();
                 self.gitaly_backups();
-                let mut secrets = self.rails_secrets();
-                secrets.extend(owned(&FIRST_SET_UP));
-                self.read_secrets(&secrets);
                 self.write_secrets(&["gitlab-secrets", "ssh-host-keys"]);
                 self.session_manager();
+                // As the appliance host it reads every secret of the site.
+                appliance::host(&mut self);
             }
         }
         self.key(role);
-        self.grants
+        merged(self.grants)
     }
 
     fn rails_secrets(&self) -> Vec<String> {
@@ -144,15 +142,22 @@ impl Allow<'_, '_> {
         secrets
     }
 
-    fn allow(&mut self, sid: &str, actions: &[&str], on: Vec<Target>) {
-        if !on.is_empty() {
-            self.grants.push(Grant {
-                sid: sid.to_owned(),
-                actions: actions.iter().map(|action| (*action).to_owned()).collect(),
-                on,
-                conditions: BTreeMap::new(),
-            });
+    pub fn allow(&mut self, sid: &str, actions: &[&str], on: Vec<Target>) {
+        self.allow_if(sid, actions, on, &[]);
+    }
+
+    /// Only where each condition holds: operator, key and value, as in a policy.
+    pub fn allow_if(
+        &mut self,
+        sid: &str,
+        actions: &[&str],
+        on: Vec<Target>,
+        conditions: &[(&str, &str, &str)],
+    ) {
+        if on.is_empty() {
+            return;
         }
+        self.grants.push(Grant::new(sid, actions, on, conditions));
     }
 
     /// A node's own files. The bucket's name is the blueprint's own choice, so the ARN is known.
@@ -253,18 +258,20 @@ impl Allow<'_, '_> {
         }
     }
 
-    /// Writes and reads, never deletes: who takes over a node must not be able to take the backups with it.
+    /// Writes and reads, never deletes: who takes over a node must not be able to take the backups with it. The node
+    /// has the folder of GitLab's archives, and none of what gantry writes.
     fn backups(&mut self) {
         let bucket = self.storage.backups.clone();
-        self.keep("Backups", &bucket);
+        let archives = Target::Folder(bucket.clone(), ARCHIVES.to_owned());
+        self.keep("Backups", &bucket, archives);
     }
 
     fn gitaly_backups(&mut self) {
         let bucket = self.storage.gitaly_backups.clone();
-        self.keep("GitalyBackups", &bucket);
+        self.keep("GitalyBackups", &bucket, Target::Objects(bucket.clone()));
     }
 
-    fn keep(&mut self, what: &str, bucket: &Ref<Bucket>) {
+    fn keep(&mut self, what: &str, bucket: &Ref<Bucket>, within: Target) {
         self.allow(
             &format!("List{what}"),
             &["s3:GetBucketLocation", "s3:ListBucket"],
@@ -278,8 +285,20 @@ impl Allow<'_, '_> {
                 "s3:ListMultipartUploadParts",
                 "s3:PutObject",
             ],
-            vec![Target::Objects(bucket.clone())],
+            vec![within],
         );
+    }
+
+    /// Every secret of the site. Those of its own have the site in their names, so that one pattern names them all: a
+    /// policy of a role has no room for a list.
+    pub fn read_all_secrets(&mut self, sid: &str) {
+        let (region, account) = (&self.draft.site.site.region, &self.draft.facts.account);
+        let all = self.draft.names.every_secret();
+        let mut on = vec![Target::Arn(format!(
+            "arn:aws:secretsmanager:{region}:{account}:secret:{all}"
+        ))];
+        on.extend(self.secrets.theirs().map(Target::Arn));
+        self.allow(sid, &["secretsmanager:GetSecretValue"], on);
     }
 
     /// Of these names, the secrets that the site has.
@@ -320,20 +339,17 @@ impl Allow<'_, '_> {
         );
     }
 
+    pub fn key_through(&mut self, sid: &str, service: &str, actions: &[&str]) {
+        let via = format!("{service}.{}.amazonaws.com", self.draft.site.site.region);
+        let on = vec![Target::Key(self.storage.key.clone())];
+        let condition = ("StringEquals", "kms:ViaService", via.as_str());
+        self.allow_if(sid, actions, on, &[condition]);
+    }
+
     /// The site's key, only through the services whose data a node may touch anyway.
     fn key(&mut self, role: Role) {
-        let region = &self.draft.site.site.region;
         let mut through = |sid: &str, service: &str, actions: &[&str]| {
-            let via = format!("{service}.{region}.amazonaws.com");
-            self.grants.push(Grant {
-                sid: sid.to_owned(),
-                actions: actions.iter().map(|action| (*action).to_owned()).collect(),
-                on: vec![Target::Key(self.storage.key.clone())],
-                conditions: BTreeMap::from([(
-                    "StringEquals".to_owned(),
-                    BTreeMap::from([("kms:ViaService".to_owned(), via)]),
-                )]),
-            });
+            self.key_through(sid, service, actions);
         };
         // Every role writes its reports, to a bucket that encrypts with the key.
         through(
@@ -342,7 +358,6 @@ impl Allow<'_, '_> {
             &["kms:Decrypt", "kms:GenerateDataKey"],
         );
         match role {
-            Role::Bastion => {}
             Role::Sidekiq | Role::Box => through(
                 "KeyThroughSecrets",
                 "secretsmanager",
@@ -351,6 +366,24 @@ impl Allow<'_, '_> {
             _ => through("KeyThroughSecrets", "secretsmanager", &["kms:Decrypt"]),
         }
     }
+}
+
+/// One allowance for each set of things: the policies of a role may have 10,240 characters together, and a box has the
+/// rights of three roles (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
+fn merged(grants: Vec<Grant>) -> Vec<Grant> {
+    let about = |grant: &Grant| serde_json::to_string(&(&grant.on, &grant.conditions)).ok();
+    let mut all: Vec<Grant> = Vec::new();
+    for grant in grants {
+        match all.iter_mut().find(|other| about(other) == about(&grant)) {
+            Some(other) => {
+                other.actions.extend(grant.actions);
+                other.actions.sort();
+                other.actions.dedup();
+            }
+            None => all.push(grant),
+        }
+    }
+    all
 }
 
 fn owned(words: &[&str]) -> Vec<String> {

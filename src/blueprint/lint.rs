@@ -5,14 +5,15 @@ use std::fmt;
 
 use ipnet::Ipv4Net;
 
-use super::Blueprint;
+use super::{ARCHIVES, Blueprint};
 use crate::kinds::ec2::{
     AddressAssociation, ElasticIp, Exposure, Instance, LaunchTemplate, Peer, Protocol, Rule,
     SecurityGroup, SecurityGroupRules, Subnet, Volume,
 };
-use crate::kinds::s3::{Bucket, BucketEncryption, Delivery, LifecycleRule, Purpose};
+use crate::kinds::s3::{Bucket, BucketEncryption, Delivery, LOCKABLE, LifecycleRule, Purpose};
 use crate::kinds::{
-    autoscaling, cloudwatch, dlm, elasticache, elb, iam, kms, rds, route53, secretsmanager, sns,
+    autoscaling, backup, cloudwatch, dlm, elasticache, elb, iam, kms, rds, route53, secretsmanager,
+    sns,
 };
 use crate::resource::{ADDRESS_TAG, Address, ROLE_TAG, Ref, Resource, SITE_TAG};
 use crate::site::Site;
@@ -49,6 +50,8 @@ pub fn lint(blueprint: &Blueprint, site: &Site) -> Vec<Complaint> {
     desk.load_balancers();
     desk.snapshots();
     desk.roles();
+    desk.recovery_key();
+    desk.locks();
     desk.complaints
 }
 
@@ -158,6 +161,9 @@ impl<'a> Desk<'a> {
         take(named(&self.of::<sns::Topic>(), |r| &r.name), 256);
         take(named(&self.of::<cloudwatch::Alarm>(), |r| &r.name), 255);
         take(named(&self.of::<dlm::Policy>(), |r| &r.description), 500);
+        take(named(&self.of::<backup::Vault>(), |r| &r.name), 50);
+        take(named(&self.of::<backup::Plan>(), |r| &r.name), 50);
+        take(named(&self.of::<backup::Selection>(), |r| &r.name), 50);
         take(named(&self.of::<route53::Record>(), |r| &r.name), 255);
         for (address, name, limit) in names {
             let length = name.chars().count();
@@ -481,6 +487,11 @@ impl<'a> Desk<'a> {
                 .map(|(a, r)| (*a, r.key.address())),
         );
         carried.extend(
+            self.of::<backup::Vault>()
+                .iter()
+                .map(|(a, r)| (*a, r.key.address())),
+        );
+        carried.extend(
             self.of::<Instance>()
                 .iter()
                 .map(|(a, r)| (*a, r.root.key.address())),
@@ -675,6 +686,21 @@ impl<'a> Desk<'a> {
                 );
             }
         }
+        for (address, selection) in self.of::<backup::Selection>() {
+            let of_cluster = |selected: &backup::Selected| match selected {
+                backup::Selected::Volume(volume) => {
+                    self.find(volume).is_none_or(|v| v.role == "gitaly")
+                }
+                backup::Selected::Database(_) | backup::Selected::Bucket(_) => false,
+            };
+            if cluster && selection.resources.iter().any(of_cluster) {
+                self.complain(
+                    address,
+                    "cluster-snapshot",
+                    "saves disks of single nodes of a Gitaly Cluster",
+                );
+            }
+        }
         for (address, volume) in self.of::<Volume>() {
             if cluster && volume.role == "gitaly" && volume.snapshots.is_some() {
                 self.complain(
@@ -705,10 +731,15 @@ impl<'a> Desk<'a> {
                     );
                 }
                 let anything = grant.on.iter().any(|on| matches!(on, iam::Target::Any));
+                // A key to be made has no name yet; what is asked for instead is its tag. Which buckets there are is told
+                // of all or none.
                 let narrow = |action: &String| {
-                    ["s3:", "secretsmanager:", "kms:", "iam:"]
-                        .iter()
-                        .any(|service| action.starts_with(service))
+                    let makes_tagged = action == "kms:CreateKey" && !grant.conditions.is_empty();
+                    !makes_tagged
+                        && action != "s3:ListAllMyBuckets"
+                        && ["s3:", "secretsmanager:", "kms:", "iam:"]
+                            .iter()
+                            .any(|service| action.starts_with(service))
                 };
                 if anything && grant.actions.iter().any(narrow) {
                     self.complain(
@@ -720,30 +751,147 @@ impl<'a> Desk<'a> {
                         ),
                     );
                 }
-                self.never_deletes_backups(address, grant);
+                self.never_deletes_backups(address, role, grant);
             }
         }
     }
 
-    fn never_deletes_backups(&mut self, address: &Address, grant: &iam::Grant) {
-        let deletes = grant
-            .actions
-            .iter()
-            .any(|action| action.starts_with("s3:Delete") || action.contains("Lifecycle"));
-        let backups = grant.on.iter().any(|on| match on {
-            iam::Target::Bucket(bucket) | iam::Target::Objects(bucket) => self
-                .find(bucket)
-                .is_some_and(|b| matches!(b.purpose, Purpose::Backups | Purpose::GitalyBackups)),
-            _ => false,
-        });
-        if deletes && backups {
+    /// Who takes over a machine must not be able to take the backups with it: neither by deleting them nor by what
+    /// deletes them later, and neither the objects nor the snapshots nor the keys.
+    fn never_deletes_backups(&mut self, address: &Address, role: &iam::Role, grant: &iam::Grant) {
+        let any = |words: &[&str]| {
+            // Who is told of changes in a bucket deletes nothing by that.
+            let says = |action: &String| {
+                action != "s3:PutBucketNotification"
+                    && words.iter().any(|word| action.contains(word))
+            };
+            grant.actions.iter().any(says)
+        };
+        let backups = grant.on.iter().any(|on| self.is_of_backups(on));
+        let machine = role.service == "ec2.amazonaws.com";
+        // DLM and AWS Backup delete the snapshots that they took, by their own roles.
+        let snapshots = machine
+            && any(&[
+                "DeleteDBSnapshot",
+                "ec2:DeleteSnapshot",
+                "backup:Delete",
+                "backup:Disassociate",
+                "backup:PutBackupVault",
+                "backup:Update",
+            ]);
+        let keys = any(&[
+            "kms:ScheduleKeyDeletion",
+            "kms:DisableKey",
+            "kms:PutKeyPolicy",
+        ]);
+        let objects = backups
+            && any(&[
+                "s3:Delete",
+                "Lifecycle",
+                "s3:BypassGovernanceRetention",
+                "s3:PutObjectRetention",
+                "s3:PutBucket",
+            ]);
+        if snapshots || keys || objects {
             self.complain(
                 address,
                 "deletes-backups",
                 format!("`{}` could delete backups", grant.sid),
             );
         }
+        let beyond_archives = machine
+            && role_is_of_gitlab(address)
+            && any(&["s3:GetObject", "s3:PutObject"])
+            && grant.on.iter().any(|on| match on {
+                iam::Target::Objects(bucket) => self.purpose(bucket) == Some(Purpose::Backups),
+                iam::Target::Folder(bucket, folder) => {
+                    self.purpose(bucket) == Some(Purpose::Backups) && folder != ARCHIVES
+                }
+                _ => false,
+            });
+        if beyond_archives {
+            self.complain(
+                address,
+                "reaches-points",
+                format!(
+                    "`{}` reaches more of the backups than GitLab's archives",
+                    grant.sid
+                ),
+            );
+        }
     }
+
+    fn purpose(&self, bucket: &Ref<Bucket>) -> Option<Purpose> {
+        self.find(bucket).map(|bucket| bucket.purpose)
+    }
+
+    /// Whether a grant is about a bucket of backups, by its address or by its name.
+    fn is_of_backups(&self, on: &iam::Target) -> bool {
+        let kept = |purpose| matches!(purpose, Purpose::Backups | Purpose::GitalyBackups);
+        match on {
+            iam::Target::Any => true,
+            iam::Target::Bucket(bucket)
+            | iam::Target::Objects(bucket)
+            | iam::Target::Folder(bucket, _) => self.purpose(bucket).is_some_and(kept),
+            iam::Target::Arn(arn) => self.of::<Bucket>().iter().any(|(_, bucket)| {
+                kept(bucket.purpose) && arn.starts_with(&format!("arn:aws:s3:::{}", bucket.name))
+            }),
+            iam::Target::Key(_) | iam::Target::Secret(_) | iam::Target::Topic(_) => false,
+        }
+    }
+
+    /// The key of secrets is for the machine that takes recovery points; nobody else's role names it. And what is
+    /// sealed with it lies beside data that is not encrypted with it.
+    fn recovery_key(&mut self) {
+        let of_recovery: BTreeSet<&Address> = self
+            .of::<kms::Key>()
+            .into_iter()
+            .filter(|(_, key)| key.used_for == kms::KeyUse::Recovery)
+            .map(|(address, _)| address)
+            .collect();
+        for (address, bucket) in self.of::<Bucket>() {
+            let sealed = |key: &Ref<kms::Key>| of_recovery.contains(key.address());
+            if matches!(&bucket.encryption, BucketEncryption::Key(key) if sealed(key)) {
+                self.complain(
+                    address,
+                    "one-key-for-all",
+                    "is encrypted with the key of the secrets",
+                );
+            }
+        }
+        for (address, role) in self.of::<iam::Role>() {
+            let host = matches!(address.name(), "bastion" | "box");
+            let names_it = role.grants.iter().flat_map(|grant| &grant.on).any(
+                |on| matches!(on, iam::Target::Key(key) if of_recovery.contains(key.address())),
+            );
+            if names_it && !host {
+                self.complain(
+                    address,
+                    "opens-secrets",
+                    "may use the key of the secrets, and takes no recovery points",
+                );
+            }
+        }
+    }
+
+    /// Only the backups are locked: GitLab deletes objects of its own, and the name is what a survey goes by.
+    fn locks(&mut self) {
+        for (address, bucket) in self.of::<Bucket>() {
+            let lockable = bucket.purpose == Purpose::Backups && address.name() == LOCKABLE;
+            if bucket.immutable_days.is_some() && !lockable {
+                self.complain(
+                    address,
+                    "locked",
+                    "is not the backups, and cannot be locked",
+                );
+            }
+        }
+    }
+}
+
+/// Whether the role is of a machine that runs GitLab alone. The box runs both, and is its own appliance host.
+fn role_is_of_gitlab(address: &Address) -> bool {
+    !matches!(address.name(), "bastion" | "box")
 }
 
 fn named<'a, R>(

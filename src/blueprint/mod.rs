@@ -1,6 +1,7 @@
 //! The complete wanted world of a site: every resource with every detail, in an order in which each points
 //! only at earlier ones.
 
+mod appliance;
 mod backup;
 mod carve;
 mod compute;
@@ -13,6 +14,7 @@ mod network;
 mod secrets;
 mod security;
 mod storage;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,14 +23,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::appliance::{COPIES_KEY, METRICS};
 pub use self::carve::{Carved, MOST_ZONES, carve};
 pub use self::identity::config_prefix;
 pub use self::lint::{Complaint, lint};
-pub use self::secrets::{secret_entries, valkey_token};
+pub use self::secrets::{SIGNING_KEY, secret_entries, secret_references, valkey_token};
 pub use self::security::{
     End, GIT_SSH_PORT, Group, KAS_PORT, Line, PRAEFECT_PORT, REDIRECT_PORT, WEB_PORT, matrix,
 };
-pub use self::storage::OBJECT_TYPES;
+pub use self::storage::{ARCHIVES, OBJECT_TYPES};
 use crate::facts::Facts;
 use crate::kinds::Protection;
 use crate::names::Names;
@@ -79,6 +82,7 @@ pub fn build(site: &Site, sizes: &Profile, facts: &Facts) -> Blueprint {
         edge::records(&mut draft, &edge::Door::Address(address));
     }
     backup::add(&mut draft);
+    vault::add(&mut draft, &storage, &data, &machines);
     monitoring::add(
         &mut draft,
         &monitoring::Watched {

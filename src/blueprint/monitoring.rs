@@ -3,6 +3,7 @@
 //! `[monitoring] alarms = false` leaves all of them out, those of the Rails group as well: it then keeps its size.
 
 use super::Draft;
+use super::appliance::METRICS;
 use super::compute::{Machines, Rails};
 use super::data::Data;
 use super::edge::{Front, PraefectFront, Shown};
@@ -25,6 +26,12 @@ const CERTIFICATE_DAYS: f64 = 21.0;
 /// doc/install/aws/_index.md: at 60 % one node more, at 45 % one fewer.
 const BUSY: f64 = 60.0;
 const IDLE: f64 = 45.0;
+
+const HOUR: u32 = 3_600;
+
+/// No alarm of CloudWatch looks back further, with periods of an hour
+/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html>).
+const LONGEST_LOOK_BACK_HOURS: u32 = 7 * 24;
 
 /// What there is to watch.
 pub(super) struct Watched<'a> {
@@ -70,6 +77,7 @@ pub(super) fn add(draft: &mut Draft<'_>, watched: &Watched<'_>) {
         tower.status("rails", Dimension::Group(rails.group.clone()));
         tower.scaling(rails);
     }
+    tower.points();
 }
 
 struct Tower<'d, 's> {
@@ -339,6 +347,37 @@ impl Tower<'_, '_> {
                 )
             },
             vec![("CertificateArn", which)],
+        );
+    }
+
+    /// The timers of the appliance host say after every run how old the newest whole point is. They say nothing when
+    /// the host is dead or has no timers, so silence counts as an old point.
+    fn points(&mut self) {
+        let backup = &self.draft.site.backup;
+        let schedules = [&backup.schedule.snapshot, &backup.schedule.full];
+        let gaps = schedules.iter().filter_map(|s| s.longest_gap_hours());
+        let Some(apart) = gaps.min() else {
+            return;
+        };
+        let rpo = backup.rpo.minutes;
+        let site = self.draft.site.site.name.to_string();
+        self.alarm(
+            "points",
+            "No whole recovery point was made in time, or nobody says so: look at `gantry schedule show` on the appliance host.",
+            Measure {
+                statistic: "Minimum",
+                period_seconds: HOUR,
+                // The next run may be that far away, and takes its time.
+                periods: (apart + rpo.div_ceil(60) + 1).min(LONGEST_LOOK_BACK_HOURS),
+                missing: Missing::Breaching,
+                ..Measure::lasting(
+                    METRICS,
+                    "AgeOfLastGoodPoint",
+                    Comparison::AtLeast,
+                    f64::from(rpo) * 60.0,
+                )
+            },
+            vec![("Site", Dimension::Text(site))],
         );
     }
 

@@ -25,6 +25,15 @@ impl Secrets {
         self.0.get(name)
     }
 
+    /// The name of every secret the site has.
+    /// The ARNs of those that the site file names.
+    pub fn theirs(&self) -> impl Iterator<Item = String> {
+        self.0.values().filter_map(|kept| match kept {
+            Kept::Ours(_) => None,
+            Kept::Theirs(arn) => Some(arn.clone()),
+        })
+    }
+
     pub fn ours(&self, name: &str) -> Option<Ref<Secret>> {
         match self.0.get(name)? {
             Kept::Ours(secret) => Some(secret.clone()),
@@ -37,6 +46,9 @@ impl Secrets {
 pub fn valkey_token(cache: CacheName) -> String {
     format!("valkey-{}-token", cache.as_str())
 }
+
+/// The secret that signs recovery points. No node of GitLab reads it: who takes one over cannot forge a point.
+pub const SIGNING_KEY: &str = "backup-signing-key";
 
 /// Long enough that nobody guesses, short enough for RDS (128) and ElastiCache (128).
 const LENGTH: u32 = 48;
@@ -73,6 +85,11 @@ fn wanted<'a>(site: &'a Site, sizes: &Profile) -> Vec<Wanted<'a>> {
         "ssh-host-keys",
         "The host keys that Git over SSH shows",
         SecretShape::Empty,
+    ));
+    list.push(ours(
+        SIGNING_KEY,
+        "The seed of the Ed25519 key that signs the manifests of recovery points",
+        SecretShape::Hex { bytes: 32 },
     ));
     let gitlab = &site.gitlab;
     let referenced = [
@@ -171,6 +188,17 @@ pub fn secret_entries(site: &Site, sizes: &Profile, names: &Names) -> BTreeMap<S
                 _ => names.secret(&secret.name),
             };
             (secret.name, entry)
+        })
+        .collect()
+}
+
+/// The secrets of a site that its file takes from elsewhere: the name of each, and where from.
+pub fn secret_references<'a>(site: &'a Site, sizes: &Profile) -> Vec<(String, &'a SecretRef)> {
+    wanted(site, sizes)
+        .into_iter()
+        .filter_map(|secret| match secret.source {
+            Source::Referenced(source) => Some((secret.name, source)),
+            Source::Ours(_) => None,
         })
         .collect()
 }

@@ -45,6 +45,33 @@ pub struct Manifest {
     pub deploy: bool,
     /// Whether `/etc/gitlab/ssl/rds-bundle.pem` is wanted.
     pub rds_ca: bool,
+    /// What the deploy node prepares before its first migration; none where the package runs PostgreSQL itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseEntry>,
+}
+
+/// GitLab's database on RDS, and what else is to be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseEntry {
+    pub host: String,
+    pub port: u16,
+    pub name: String,
+    /// Who may create extensions, users and databases: RDS's first user.
+    pub user: String,
+    /// The name of its password among the node's secrets.
+    pub secret: String,
+    /// Extensions that migrations count on.
+    pub extensions: Vec<String>,
+    /// Databases beside it on the same server, each with a user who owns it.
+    pub beside: Vec<OwnedDatabase>,
+}
+
+/// A database with a user of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedDatabase {
+    pub name: String,
+    pub user: String,
+    pub secret: String,
 }
 
 /// GitLab's package.
@@ -143,6 +170,7 @@ impl Manifest {
             volume: None,
             deploy: false,
             rds_ca: false,
+            database: None,
         }
     }
 

@@ -12,7 +12,8 @@ mod report;
 mod user_data;
 
 pub use self::bundle::{
-    Bundle, BundleError, FileEntry, Filesystem, Manifest, PackageEntry, SecretEntry, VolumeEntry,
+    Bundle, BundleError, DatabaseEntry, FileEntry, Filesystem, Manifest, OwnedDatabase,
+    PackageEntry, SecretEntry, VolumeEntry,
 };
 pub use self::keys::{boot_key, bundle_key, pointer_key, report_key, report_name, reports_prefix};
 pub use self::pointer::{Pointer, PointerError};

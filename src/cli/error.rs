@@ -171,6 +171,8 @@ impl From<SessionError> for CliError {
                 Self::usage(error.to_string())
                     .help(format!("make a backup first; then allow it with {}", flags.join(" ")))
             }
+            SessionError::Impossible(_) => Self::usage(error.to_string())
+                .help("change the site file; `gantry plan` shows what differs"),
             SessionError::Stale(_) => Self::usage(error.to_string())
                 .help("make a new one with `gantry plan --save FILE`, read it, and install that"),
             SessionError::Render(error) => Self::diagnostic(Exit::Unexpected, error),

@@ -10,7 +10,6 @@ use super::render::write;
 use crate::app::App;
 use crate::engine::StopLevel;
 use crate::exit::Exit;
-use crate::node::Fleet;
 use crate::secret::Secret;
 use crate::session::{Boot, BootState, Change, Delivered, Reading};
 use crate::site::{SecretRef, Site};
@@ -81,7 +80,7 @@ pub async fn bring_up(
             exit: Exit::Done,
         });
     }
-    let (boots, exit) = watch(app, writing, &fleet, &delivered, wait).await?;
+    let (boots, exit) = watch(app, writing, &delivered, wait).await?;
     Ok(Nodes {
         delivered,
         boots,
@@ -93,14 +92,13 @@ pub async fn bring_up(
 async fn watch(
     app: &App,
     writing: &Writing,
-    fleet: &Fleet,
     delivered: &[Delivered],
     wait: Duration,
 ) -> Result<(Vec<Boot>, Exit), CliError> {
     let began = app.clock.now();
     let mut said: BTreeMap<String, BootState> = BTreeMap::new();
     loop {
-        let boots = writing.session.boots(fleet, delivered).await?;
+        let boots = writing.session.boots(delivered).await?;
         for boot in &boots {
             if said.get(&boot.name) != Some(&boot.state) {
                 app.say.tell(&format!("{}: {}", boot.name, boot.state));

@@ -43,7 +43,7 @@ pub fn run(app: &App, _: &PolicyArgs) -> Result<Exit, CliError> {
         .map(|(_, r)| r.info().kind.as_str())
         .collect();
     let kinds = registry::all().filter(|k| used.contains(k.kind.as_str()));
-    let policy = operator_policy(kinds, surveyed(&site), &site);
+    let policy = operator_policy(&crate::policy::Task::ALL, kinds, surveyed(&site), &site);
     app.say.json(&policy);
     app.say
         .data(&serde_json::to_string_pretty(&policy["documents"]).unwrap_or_default());

@@ -28,6 +28,13 @@ pub enum Fault {
     /// The caller lacks a permission.
     #[error("{call}: access denied: {message}")]
     Denied { call: String, message: String },
+    /// AWS does not take the credentials: they ran out, or are wrong.
+    #[error("{call}: the credentials are not taken ({code}): {message}")]
+    Credentials {
+        call: String,
+        code: String,
+        message: String,
+    },
     /// An account limit stands in the way.
     #[error("{call}: quota reached ({code}): {message}")]
     Quota {
@@ -89,6 +96,7 @@ impl Fault {
             | Self::Throttled { call, .. }
             | Self::Unknown { call, .. }
             | Self::Denied { call, .. }
+            | Self::Credentials { call, .. }
             | Self::Quota { call, .. }
             | Self::Capacity { call, .. }
             | Self::Exists { call, .. }
@@ -114,6 +122,7 @@ impl Fault {
         match self {
             Self::Later { code, .. }
             | Self::Throttled { code, .. }
+            | Self::Credentials { code, .. }
             | Self::Quota { code, .. }
             | Self::Capacity { code, .. }
             | Self::Exists { code, .. }
@@ -126,9 +135,13 @@ impl Fault {
     /// What the person should do next; empty when there is nothing better than the message itself.
     pub fn help(&self) -> String {
         match self {
-            Self::Denied { call, .. } => format!(
-                "ask for the permission `{call}`; `gantry policy` prints everything install needs. Then run the same command again: it continues where it stopped."
+            Self::Denied { call, message } => format!(
+                "ask for the permission `{}`; `gantry policy` prints everything install needs. Then run the same command again: it continues where it stopped.",
+                refused_action(message).unwrap_or(call)
             ),
+            Self::Credentials { .. } => {
+                "sign in again (`aws sso login`, or new keys for the profile), and run the same command again: it continues where it stopped.".into()
+            }
             Self::Quota { call, code, .. } => match quota_of(code) {
                 Some((quota, name)) => format!(
                     "ask AWS to raise the quota {quota} ({name}) in Service Quotas, or free some; then run the same command again."
@@ -190,6 +203,14 @@ pub fn quota_of(code: &str) -> Option<(&'static str, &'static str)> {
     })
 }
 
+/// The action that AWS itself names: of `RunInstances` it may be `iam:PassRole` that is refused.
+fn refused_action(message: &str) -> Option<&str> {
+    let rest = message.split("not authorized to perform: ").nth(1)?;
+    let action = rest.split([' ', ',', '.']).next()?;
+    let (service, verb) = action.split_once(':')?;
+    (!service.is_empty() && !verb.is_empty()).then_some(action)
+}
+
 /// Sorts an SDK error. `call` is the IAM action, `ec2:CreateVpc`.
 pub fn sort<E>(call: &str, error: SdkError<E, HttpResponse>) -> Fault
 where
@@ -239,6 +260,7 @@ pub fn by_code(call: String, status: u16, code: String, message: String) -> Faul
             | "TooManyRequests"
             | "PriorRequestNotComplete"
             | "RequestThrottled"
+            | "SnapshotCreationPerVolumeRateExceeded"
             | "SlowDown"
             | "LimitExceededException.Throttled"
     ) {
@@ -246,18 +268,30 @@ pub fn by_code(call: String, status: u16, code: String, message: String) -> Faul
     }
     if matches!(
         c,
+        "AuthFailure"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "IncompleteSignature"
+            | "InvalidClientTokenId"
+            | "InvalidAccessKeyId"
+            | "RequestExpired"
+            | "SignatureDoesNotMatch"
+            | "UnrecognizedClientException"
+    ) {
+        return Fault::Credentials {
+            call,
+            code,
+            message,
+        };
+    }
+    if matches!(
+        c,
         "AccessDenied"
             | "AccessDeniedException"
             | "UnauthorizedOperation"
             | "Client.UnauthorizedOperation"
-            | "AuthFailure"
             | "NotAuthorized"
             | "AuthorizationError"
-            | "InvalidClientTokenId"
-            | "UnrecognizedClientException"
-            | "ExpiredToken"
-            | "ExpiredTokenException"
-            | "SignatureDoesNotMatch"
     ) || status == 403 && c.is_empty()
     {
         return Fault::Denied { call, message };
@@ -332,6 +366,7 @@ fn is_later(code: &str, message: &str) -> bool {
             | "InvalidDBInstanceState"
             | "InvalidDBInstanceStateFault"
             | "InvalidDBSubnetGroupStateFault"
+            | "InvalidDBSnapshotState"
             | "InvalidDBParameterGroupState"
             | "InvalidReplicationGroupState"
             | "InvalidReplicationGroupStateFault"
@@ -352,16 +387,23 @@ fn is_later(code: &str, message: &str) -> bool {
             | "OperationAborted"
             | "BucketNotEmpty"
             | "InvalidVpcState"
+            | "InvalidResourceStateException"
             | "ConcurrentModification"
-            | "MalformedPolicyDocument"
-            | "MalformedPolicy"
             | "KMSInvalidStateException"
             | "Gateway.NotAttached"
     ) || code.ends_with(".InUse")
         || (code == "InvalidParameterValue" && message.contains("IAM Instance Profile"))
+        // A policy that names a role that was just made; any other that is malformed stays so.
+        || (matches!(code, "MalformedPolicy" | "MalformedPolicyDocument")
+            && message.contains("rincipal"))
         || (code == "MalformedPolicyDocumentException" && message.contains("invalid principals"))
         || (code == "ValidationError" && message.contains("IAM Instance Profile"))
         || (code == "InvalidRequestException" && message.contains("cannot be assumed"))
+        || (code == "InvalidParameterValueException" && message.contains("cannot be assumed"))
+        // AWS Backup: points that are on their way out of a vault, selections on theirs out of a plan.
+        || (code == "InvalidRequestException"
+            && (message.contains("contains recovery points")
+                || message.contains("prior to backup plan deletion")))
         || (code == "ValidationError"
             && message
                 .contains("AutoScalingGroup by this name already exists and is being deleted"))
@@ -394,4 +436,48 @@ fn is_gone(code: &str) -> bool {
         || code.starts_with("NoSuch")
         || code == "NatGatewayNotFound"
         || code == "InvalidLaunchTemplateId.VersionNotFound"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: &str, message: &str) -> Fault {
+        by_code("ec2:RunInstances".into(), 400, code.into(), message.into())
+    }
+
+    #[test]
+    fn the_right_that_aws_names_is_the_one_to_ask_for() {
+        let told = of(
+            "UnauthorizedOperation",
+            "User: arn:aws:iam::1:user/a is not authorized to perform: iam:PassRole on resource: r",
+        );
+        assert!(told.help().contains("`iam:PassRole`"), "{}", told.help());
+        let silent = of("UnauthorizedOperation", "You are not authorized.");
+        assert!(
+            silent.help().contains("`ec2:RunInstances`"),
+            "{}",
+            silent.help()
+        );
+    }
+
+    #[test]
+    fn credentials_that_ran_out_are_no_missing_right() {
+        for code in ["ExpiredToken", "RequestExpired", "InvalidClientTokenId"] {
+            let fault = of(
+                code,
+                "The security token included in the request is expired",
+            );
+            assert!(matches!(fault, Fault::Credentials { .. }), "{fault}");
+            assert!(fault.help().contains("sign in again"), "{}", fault.help());
+        }
+    }
+
+    #[test]
+    fn a_policy_is_later_only_for_a_role_that_is_new() {
+        let new = of("MalformedPolicyDocument", "Invalid principal in policy");
+        assert!(matches!(new, Fault::Later { .. }), "{new}");
+        let wrong = of("MalformedPolicyDocument", "Syntax errors in policy.");
+        assert!(matches!(wrong, Fault::Rejected { .. }), "{wrong}");
+    }
 }

@@ -3,6 +3,7 @@
 mod fault;
 mod identity;
 mod limits;
+mod presign;
 pub mod quotas;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -13,12 +14,14 @@ use std::time::Duration;
 pub use self::fault::{Fault, by_code, quota_of, sort};
 pub use self::identity::Identity;
 pub use self::limits::Limits;
+pub use self::presign::Presigner;
 
 /// One client per AWS service gantry calls. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Aws {
     pub acm: aws_sdk_acm::Client,
     pub autoscaling: aws_sdk_autoscaling::Client,
+    pub backup: aws_sdk_backup::Client,
     pub cloudwatch: aws_sdk_cloudwatch::Client,
     pub dlm: aws_sdk_dlm::Client,
     pub ec2: aws_sdk_ec2::Client,
@@ -27,6 +30,7 @@ pub struct Aws {
     pub iam: aws_sdk_iam::Client,
     pub kms: aws_sdk_kms::Client,
     pub logs: aws_sdk_cloudwatchlogs::Client,
+    pub presigner: Presigner,
     pub quotas: aws_sdk_servicequotas::Client,
     pub rds: aws_sdk_rds::Client,
     pub route53: aws_sdk_route53::Client,
@@ -48,6 +52,7 @@ impl Aws {
         Self {
             acm: aws_sdk_acm::Client::new(config),
             autoscaling: aws_sdk_autoscaling::Client::new(config),
+            backup: aws_sdk_backup::Client::new(config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(config),
             dlm: aws_sdk_dlm::Client::new(config),
             ec2: aws_sdk_ec2::Client::new(config),
@@ -56,6 +61,7 @@ impl Aws {
             iam: aws_sdk_iam::Client::new(config),
             kms: aws_sdk_kms::Client::new(config),
             logs: aws_sdk_cloudwatchlogs::Client::new(config),
+            presigner: Presigner::new(config),
             quotas: aws_sdk_servicequotas::Client::new(config),
             rds: aws_sdk_rds::Client::new(config),
             route53: aws_sdk_route53::Client::new(config),

@@ -68,6 +68,9 @@ pub struct StepNote {
     pub verb: String,
     #[serde(with = "seconds")]
     pub usual: Duration,
+    /// The longest chain of usual times that begins with this step, its own included.
+    #[serde(default, with = "seconds")]
+    pub chain: Duration,
 }
 
 /// How a run ended, in numbers of steps.

@@ -112,16 +112,19 @@ where
     let mut followers: BTreeMap<StepIndex, Vec<StepIndex>> = BTreeMap::new();
     let mut works: Vec<Option<Step<F>>> = Vec::with_capacity(steps.len());
     let mut ready: BTreeSet<StepIndex> = BTreeSet::new();
+    let chains = chains(&steps);
     observe(&Event::Planned {
+        critical: chains.iter().max().copied().unwrap_or_default(),
         steps: steps
             .iter()
-            .map(|s| StepNote {
+            .zip(chains)
+            .map(|(s, chain)| StepNote {
                 name: s.name.clone(),
                 verb: s.verb.into(),
                 usual: s.usual,
+                chain,
             })
             .collect(),
-        critical: critical_path(&steps),
     });
     for (index, step) in steps.into_iter().enumerate() {
         let before: BTreeSet<StepIndex> = step.after.iter().copied().collect();
@@ -258,27 +261,36 @@ fn block<F>(
     }
 }
 
-/// The longest chain of usual times through the graph: no run can be faster.
-pub fn critical_path<F>(steps: &[Step<F>]) -> Duration {
-    fn reach<F>(index: StepIndex, steps: &[Step<F>], known: &mut [Option<Duration>]) -> Duration {
-        if let Some(done) = known[index] {
-            return done;
+/// For each step, the longest chain of usual times that begins with it: when it starts, no run ends sooner.
+fn chains<F>(steps: &[Step<F>]) -> Vec<Duration> {
+    fn reach<F>(
+        index: StepIndex,
+        steps: &[Step<F>],
+        followers: &[Vec<StepIndex>],
+        known: &mut [Option<Duration>],
+    ) -> Duration {
+        if let Some(chain) = known[index] {
+            return chain;
         }
-        let before = steps[index]
-            .after
+        let rest = followers[index]
             .iter()
-            .map(|b| reach(*b, steps, known))
+            .map(|next| reach(*next, steps, followers, known))
             .max()
             .unwrap_or_default();
-        let done = before + steps[index].usual;
-        known[index] = Some(done);
-        done
+        let chain = steps[index].usual + rest;
+        known[index] = Some(chain);
+        chain
+    }
+    let mut followers = vec![Vec::new(); steps.len()];
+    for (index, step) in steps.iter().enumerate() {
+        for before in &step.after {
+            followers[*before].push(index);
+        }
     }
     let mut known = vec![None; steps.len()];
     (0..steps.len())
-        .map(|i| reach(i, steps, &mut known))
-        .max()
-        .unwrap_or_default()
+        .map(|index| reach(index, steps, &followers, &mut known))
+        .collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Event, Halt, Observer, Outcome, Step, Stop, critical_path, run};
+use super::{Event, Halt, Observer, Outcome, Step, Stop, chains, run};
 use crate::clock::Clock;
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -37,7 +37,7 @@ async fn steps_run_after_what_they_need() {
         step("b", &[0], &log, Ok(())),
         step("c", &[0, 1], &log, Ok(())),
     ];
-    assert_eq!(critical_path(&steps), Duration::from_secs(30));
+    assert_eq!(chains(&steps), [30, 20, 10].map(Duration::from_secs));
     let report = run(steps, &Stop::default(), Clock::System, &silent()).await;
     assert!(report.complete());
     assert_eq!(*log.lock().unwrap(), ["a", "b", "c"]);

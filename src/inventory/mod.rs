@@ -161,6 +161,7 @@ fn state(found: &AnyFound) -> String {
     match &found.readiness {
         Readiness::Ready(_) => "ready".into(),
         Readiness::Pending(word) | Readiness::Broken(word) => word.to_string(),
+        Readiness::Held(fault) => fault.to_string(),
         Readiness::Absent => "absent".into(),
     }
 }

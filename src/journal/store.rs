@@ -1,26 +1,16 @@
 //! Where records go: a file of JSON lines, or memory for tests.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Record, State, Succession};
+use crate::lines::{self, Lines, LinesError};
 
 /// The journal could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("cannot use the journal {path}: {source}")]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{path}, line {line}: not a journal record: {source}")]
-    Format {
-        path: PathBuf,
-        line: usize,
-        source: serde_json::Error,
-    },
+    #[error("the journal: {0}")]
+    Lines(#[from] LinesError),
     #[error("{path}: {source}")]
     Succession { path: PathBuf, source: Succession },
 }
@@ -39,36 +29,30 @@ pub type Gate = Arc<dyn Fn(u64, &Record) -> bool + Send + Sync>;
 /// The journal of a site in its state directory: `journal.jsonl`.
 pub struct LocalStore {
     path: PathBuf,
-    inner: Mutex<(File, State)>,
+    inner: Mutex<(Lines, State)>,
+}
+
+fn path_in(dir: &Path) -> PathBuf {
+    dir.join("journal.jsonl")
 }
 
 impl LocalStore {
-    /// Reads the journal, or starts none: the file appears with the first record.
-    ///
-    /// A last line cut short by a crash never happened (its flush had not returned) and is dropped.
+    /// Reads the journal, or begins one.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
-        let path = dir.join("journal.jsonl");
-        let io = |source| JournalError::Io {
-            path: path.clone(),
-            source,
-        };
-        fs::create_dir_all(dir).map_err(io)?;
-        let (state, whole) = read(&path)?;
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(io)?;
-        file.set_len(whole).map_err(io)?;
+        let path = path_in(dir);
+        let mut state = State::default();
+        let lines = Lines::open(&path, |record| follow(&mut state, &path, &record))?;
         Ok(Self {
             path,
-            inner: Mutex::new((file, state)),
+            inner: Mutex::new((lines, state)),
         })
     }
 
     /// What the journal in `dir` says, without opening it for writing; an empty state where there is none.
     pub fn peek(dir: &Path) -> Result<State, JournalError> {
-        Ok(read(&dir.join("journal.jsonl"))?.0)
+        let (path, mut state) = (path_in(dir), State::default());
+        lines::read(&path, |record| follow(&mut state, &path, &record))?;
+        Ok(state)
     }
 
     /// Starts over with these records, keeping the old journal beside the new one.
@@ -77,95 +61,26 @@ impl LocalStore {
         records: &[Record],
         now: jiff::Timestamp,
     ) -> Result<(), JournalError> {
-        let path = dir.join("journal.jsonl");
-        let io = |source| JournalError::Io {
-            path: path.clone(),
-            source,
-        };
-        fs::create_dir_all(dir).map_err(io)?;
-        let fresh = dir.join("journal.jsonl.new");
-        let mut file = File::create(&fresh).map_err(io)?;
-        for record in records {
-            file.write_all(line(record).as_bytes()).map_err(io)?;
-        }
-        file.sync_all().map_err(io)?;
-        if path.exists() {
-            fs::rename(
-                &path,
-                dir.join(format!("journal.{}.jsonl", now.as_second())),
-            )
-            .map_err(io)?;
-        }
-        fs::rename(&fresh, &path).map_err(io)
+        let old = dir.join(format!("journal.{}.jsonl", now.as_second()));
+        Ok(lines::replace(&path_in(dir), records, &old)?)
     }
 }
 
-fn line(record: &Record) -> String {
-    // A record is plain data: writing it as JSON cannot fail.
-    let mut text = serde_json::to_string(record).unwrap_or_default();
-    text.push('\n');
-    text
-}
-
-/// State and length of the whole lines of a journal file.
-fn read(path: &Path) -> Result<(State, u64), JournalError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((State::default(), 0)),
-        Err(source) => {
-            return Err(JournalError::Io {
-                path: path.to_owned(),
-                source,
-            });
-        }
-    };
-    let mut state = State::default();
-    let mut whole = 0;
-    let mut reader = BufReader::new(file);
-    let mut text = String::new();
-    for number in 1.. {
-        text.clear();
-        let length = reader
-            .read_line(&mut text)
-            .map_err(|source| JournalError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
-        if length == 0 || !text.ends_with('\n') {
-            break;
-        }
-        let record = serde_json::from_str(&text).map_err(|source| JournalError::Format {
+fn follow(state: &mut State, path: &Path, record: &Record) -> Result<(), JournalError> {
+    state
+        .apply(record)
+        .map_err(|source| JournalError::Succession {
             path: path.to_owned(),
-            line: number,
             source,
-        })?;
-        state
-            .apply(&record)
-            .map_err(|source| JournalError::Succession {
-                path: path.to_owned(),
-                source,
-            })?;
-        whole += length as u64;
-    }
-    Ok((state, whole))
+        })
 }
 
 impl Store for LocalStore {
     fn append(&self, record: &Record) -> Result<(), JournalError> {
-        let io = |source| JournalError::Io {
-            path: self.path.clone(),
-            source,
-        };
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner
-            .1
-            .apply(record)
-            .map_err(|source| JournalError::Succession {
-                path: self.path.clone(),
-                source,
-            })?;
-        inner.0.write_all(line(record).as_bytes()).map_err(io)?;
-        inner.0.sync_data().map_err(io)
+        let (lines, state) = &mut *inner;
+        follow(state, &self.path, record)?;
+        Ok(lines.append(record)?)
     }
 
     fn state(&self) -> State {
@@ -230,19 +145,14 @@ impl Store for MemoryStore {
         let number = self.state().records;
         // Asked without a lock held: a gate may look at the records so far.
         if gate.is_some_and(|gate| !gate(number, record)) {
-            return Err(JournalError::Io {
+            return Err(LinesError::Io {
                 path: "memory".into(),
                 source: std::io::Error::other("the test ended the process here"),
-            });
+            }
+            .into());
         }
         let mut inner = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        inner
-            .1
-            .apply(record)
-            .map_err(|source| JournalError::Succession {
-                path: "memory".into(),
-                source,
-            })?;
+        follow(&mut inner.1, Path::new("memory"), record)?;
         inner.0.push(record.clone());
         Ok(())
     }

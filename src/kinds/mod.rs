@@ -2,6 +2,7 @@
 
 pub mod acm;
 pub mod autoscaling;
+pub mod backup;
 pub mod cloudwatch;
 pub mod dlm;
 pub mod ec2;

@@ -3,8 +3,8 @@
 use crate::resource::KindInfo;
 
 use super::{
-    acm, autoscaling, cloudwatch, dlm, ec2, elasticache, elb, iam, kms, logs, rds, route53, s3,
-    secretsmanager, sns,
+    acm, autoscaling, backup, cloudwatch, dlm, ec2, elasticache, elb, iam, kms, logs, rds, route53,
+    s3, secretsmanager, sns,
 };
 
 /// Every kind there is, service by service. A new kind is its file and one line in its service's `KINDS`.
@@ -25,6 +25,7 @@ pub fn all() -> impl Iterator<Item = &'static KindInfo> {
         logs::KINDS,
         cloudwatch::KINDS,
         dlm::KINDS,
+        backup::KINDS,
     ]
     .into_iter()
     .flatten()

@@ -1,5 +1,7 @@
 //! Whose a thing is, for the services whose listings show no tags.
 
+use std::collections::HashMap;
+
 use crate::cloud::Fault;
 use crate::resource::{Address, Change, CloudCx, KNOWN_LATER, Kind, Outputs, PlanCx, Tags};
 
@@ -49,6 +51,31 @@ pub(super) fn owned_by_tags(kind: &Kind, tags: &Tags, cx: &CloudCx) -> Option<Ow
     })
 }
 
+/// A thing of this site, by the shared listing. What that does not show yet, but bears a name of this site, is asked for
+/// its tags: a handful in a site.
+pub(super) async fn owned_or_asked(
+    kind: &Kind,
+    arn: &str,
+    name: &str,
+    cx: &CloudCx,
+    ask: impl AsyncFnOnce() -> Result<Tags, Fault>,
+) -> Result<Option<Owned>, Fault> {
+    let mut tags = cx.tags_by_arn(arn).await?.ours();
+    if tags.address().is_none() {
+        if !name.starts_with(&format!("gantry-{}-", cx.site())) {
+            return Ok(None);
+        }
+        tags = match ask().await {
+            Ok(tags) => tags,
+            // Tags cannot be read while the thing is being made or is on its way out.
+            Err(fault) if fault.is_gone() => return Ok(None),
+            Err(Fault::Later { .. }) => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
+    }
+    Ok(owned_by_tags(kind, &tags, cx))
+}
+
 /// The owner of a thing that the journal remembers, by its tags of now: somebody may have taken ours off (that
 /// is drift), but what carries another site's tag is another site's.
 pub(super) fn still_owned(address: Address, tags: &Tags, cx: &CloudCx) -> Option<Owned> {
@@ -71,6 +98,13 @@ pub(super) fn surplus(change: Change<'_>, want: &Tags) -> Vec<String> {
         .flat_map(|have| have.keys())
         .filter(|key| want.get(key).is_none())
         .cloned()
+        .collect()
+}
+
+/// Tags as some of the SDK's calls take them.
+pub(super) fn tag_map(tags: &Tags) -> HashMap<String, String> {
+    tags.iter()
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .collect()
 }
 

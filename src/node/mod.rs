@@ -16,6 +16,6 @@ mod scrape;
 pub use self::capacity::Capacity;
 pub use self::fleet::{Buckets, DataVolume, Endpoint, Fleet, Host, Place, PublicFront};
 pub use self::render::{
-    LICENSE_PATH, NodeFile, NodeFiles, RDS_BUNDLE_PATH, REDIRECT_PATH, RenderError, SECRETS_PATH,
-    SecretNeed, TEMPLATES, render, secrets_of,
+    LICENSE_PATH, LOGIN, NodeFile, NodeFiles, RDS_BUNDLE_PATH, REDIRECT_PATH, RenderError,
+    SECRETS_PATH, SecretNeed, TEMPLATES, admin_keys, render, secrets_of,
 };

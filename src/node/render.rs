@@ -27,6 +27,12 @@ pub const LICENSE_PATH: &str = "/etc/gitlab/gantry.gitlab-license";
 /// Keeps the package from configuring itself whenever it is upgraded: order matters then.
 const SKIP_PATH: &str = "/etc/gitlab/skip-auto-reconfigure";
 
+/// Beside the keys in a user's own folder, OpenSSH reads those in the file of the user's name: `%u`.
+const ADMIN_KEYS_PATH: &str = "/etc/ssh/gantry_keys_%u";
+/// Who logs in on every machine: the user that Ubuntu's images come with.
+pub const LOGIN: &str = "ubuntu";
+const ADMIN_KEYS_CONFIG: &str = "/etc/ssh/sshd_config.d/10-gantry.conf";
+
 /// A file of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeFile {
@@ -180,7 +186,7 @@ fn nginx(value: &Value, _: &HashMap<String, Value>) -> tera::Result<Value> {
     Ok(word.into())
 }
 
-/// The files of every node with GitLab on it; the bastion has none. In the order of the fleet.
+/// The files of every node with GitLab on it, in the order of the fleet. The bastion has only [`admin_keys`].
 ///
 /// `sizes` are the profile with the site's overrides, those the fleet was made with.
 pub fn render(fleet: &Fleet, site: &Site, sizes: &Profile) -> Result<Vec<NodeFiles>, RenderError> {
@@ -228,12 +234,40 @@ fn files(
     if matches!(host.role, Role::Rails | Role::Sidekiq | Role::Praefect) {
         files.push(file(SKIP_PATH, "0644", String::new()));
     }
+    files.extend(admin_keys(site));
     files.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(NodeFiles {
         node: host.name.clone(),
         role: host.role,
         files,
     })
+}
+
+/// What lets the people of `[network] admin_keys` log in; nothing without keys. Beside `~/.ssh/authorized_keys`, where
+/// `gantry schedule install` lets the appliance host in, so that neither takes the other's keys away.
+pub fn admin_keys(site: &Site) -> Vec<NodeFile> {
+    let keys = &site.network.admin_keys;
+    if keys.is_empty() {
+        return Vec::new();
+    }
+    let file = |path: String, content: String| NodeFile {
+        path,
+        mode: "0644".to_owned(),
+        owner: "root:root".to_owned(),
+        content,
+    };
+    let note = "# [network] admin_keys of the site file; `gantry reconfigure` writes it again.\n";
+    let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
+    vec![
+        file(
+            ADMIN_KEYS_PATH.replace("%u", LOGIN),
+            format!("{note}{lines}"),
+        ),
+        file(
+            ADMIN_KEYS_CONFIG.to_owned(),
+            format!("{note}AuthorizedKeysFile .ssh/authorized_keys {ADMIN_KEYS_PATH}\n"),
+        ),
+    ]
 }
 
 /// Without spaces at the ends of lines, and never two empty lines.

@@ -16,6 +16,10 @@ use crate::resource::{
 /// Everything wanted, things before what leans on them.
 pub type Wanted<'a> = Vec<(&'a Address, &'a dyn AnyResource)>;
 
+/// Said of an address that two things carry, where memory cannot tell them apart.
+pub const TWO: &str = "two things carry this address, and nothing here remembers which of them is the site's: take the tag \
+    `gantry:address` off the other one";
+
 /// Compares wanted, seen and remembered. `word` names data-bearing resources somebody explicitly allowed to replace.
 pub fn decide(
     wanted: &Wanted<'_>,
@@ -28,6 +32,7 @@ pub fn decide(
     let mut later = BTreeSet::new();
     let mut changes = Vec::new();
     let mut refused = Vec::new();
+    let mut impossible = Vec::new();
 
     for (address, resource) in wanted {
         let refs = resource.refs();
@@ -60,6 +65,12 @@ pub fn decide(
                 ),
             });
         }
+        if let Some(why) = action.diff().and_then(|diff| diff.impossible.clone()) {
+            impossible.push(Refused {
+                address: (*address).clone(),
+                why,
+            });
+        }
         changes.push(Change {
             address: (*address).clone(),
             action,
@@ -68,17 +79,28 @@ pub fn decide(
         });
     }
 
+    for address in survey.undecided(state) {
+        impossible.push(Refused {
+            address: address.clone(),
+            why: TWO.to_owned(),
+        });
+    }
+
     let names: BTreeSet<&Address> = wanted.iter().map(|(a, _)| *a).collect();
-    for address in survey.found.keys().filter(|a| !names.contains(a)) {
-        let data = registry::find(address.kind().as_str()).is_some_and(|k| k.bears == Bears::Data);
-        let (action, reason) = if data {
+    let unwanted: BTreeSet<&Address> = survey.found.keys().filter(|a| !names.contains(a)).collect();
+    let leant_on = leant_on(&unwanted, state);
+    for address in &unwanted {
+        let (action, reason) = if bears_data(address) {
+            (Action::Retain, "no longer wanted, but it holds data")
+        } else if leant_on.contains(*address) {
             (
                 Action::Retain,
-                "no longer wanted, but it holds data".to_owned(),
+                "no longer wanted, but something that holds data leans on it",
             )
         } else {
-            (Action::Delete, "no longer wanted".to_owned())
+            (Action::Delete, "no longer wanted")
         };
+        let (address, reason) = (*address, reason.to_owned());
         let refs = state
             .resources
             .get(address)
@@ -122,8 +144,28 @@ pub fn decide(
         region: scope.region.clone(),
         changes,
         refused,
+        impossible,
         basis,
     })
+}
+
+fn bears_data(address: &Address) -> bool {
+    registry::find(address.kind().as_str()).is_some_and(|k| k.bears == Bears::Data)
+}
+
+/// What unwanted things that hold data lean on: they stay, and what they lean on has to stay with them.
+fn leant_on<'a>(unwanted: &BTreeSet<&'a Address>, state: &'a State) -> BTreeSet<&'a Address> {
+    let mut leant_on = BTreeSet::new();
+    let mut reach: Vec<&Address> = unwanted.iter().copied().filter(|a| bears_data(a)).collect();
+    while let Some(address) = reach.pop() {
+        let refs = state.resources.get(address).map(|e| &e.refs);
+        for on in refs.into_iter().flatten() {
+            if unwanted.contains(on) && leant_on.insert(on) {
+                reach.push(on);
+            }
+        }
+    }
+    leant_on
 }
 
 /// Outputs as the survey sees them now, and as remembered where it cannot see them.
@@ -176,10 +218,12 @@ fn present(
                     want: json!("usable"),
                     how: How::Replace,
                 }],
+                ..Diff::default()
             };
             return Ok((Action::Replace { diff }, format!("its state is {why}")));
         }
         Readiness::Pending(why) => return Ok((Action::Finish, format!("its state is {why}"))),
+        Readiness::Held(fault) => return Ok((Action::Finish, fault.to_string())),
         Readiness::Absent => return Ok((Action::Create, String::new())),
         Readiness::Ready(_) => {}
     }

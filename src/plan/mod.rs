@@ -4,6 +4,6 @@ mod decide;
 mod model;
 mod world;
 
-pub use self::decide::{Wanted, decide};
+pub use self::decide::{TWO, Wanted, decide};
 pub use self::model::{Action, Basis, Change, Plan, Refused, Totals};
 pub use self::world::{Survey, fingerprint};

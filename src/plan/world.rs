@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::resource::{Address, AnyFound};
+use crate::journal::State;
+use crate::resource::{Address, AnyFound, Readiness};
 
 /// Everything of the site that is there, by address.
 #[derive(Debug, Clone, Default)]
@@ -16,16 +17,36 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Collects listings of kinds.
-    pub fn new(listed: impl IntoIterator<Item = AnyFound>) -> Self {
+    /// Collects listings of kinds. Of two things that carry the same address, the one that `state` remembers is ours; what
+    /// is on its way in or out is no second thing.
+    pub fn new(listed: impl IntoIterator<Item = AnyFound>, state: &State) -> Self {
         let mut survey = Self::default();
+        let ours = |found: &AnyFound| {
+            let known = state.resources.get(&found.address);
+            known.is_some_and(|entry| entry.id == found.id)
+        };
         for found in listed {
-            if survey.found.contains_key(&found.address) {
-                *survey.doubles.entry(found.address.clone()).or_insert(1) += 1;
+            if let Some(before) = survey.found.get(&found.address) {
+                let stands = |found: &AnyFound| matches!(found.readiness, Readiness::Ready(_));
+                if stands(before) && stands(&found) {
+                    *survey.doubles.entry(found.address.clone()).or_insert(1) += 1;
+                }
+                if ours(before) || stands(before) && !stands(&found) && !ours(&found) {
+                    continue;
+                }
             }
             survey.found.insert(found.address.clone(), found);
         }
         survey
+    }
+
+    /// Addresses of which nobody can tell which thing is ours.
+    pub fn undecided(&self, state: &State) -> Vec<&Address> {
+        let open = |address: &&Address| {
+            let known = state.resources.get(*address).map(|entry| &entry.id);
+            known != self.found.get(*address).map(|found| &found.id)
+        };
+        self.doubles.keys().filter(open).collect()
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a kind may see while it plans, surveys and applies.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -56,8 +57,11 @@ struct Inner {
     notice: Option<RetryNotice>,
     known: BTreeMap<String, Address>,
     final_snapshot: Option<String>,
-    listing: OnceCell<Listing>,
+    shared: Mutex<BTreeMap<&'static str, Shared>>,
 }
+
+/// What a listing said that several kinds share.
+type Shared = Arc<OnceCell<Arc<dyn Any + Send + Sync>>>;
 
 /// How kinds reach AWS: the clients, the site, rate limits and retries. Cheap to clone.
 #[derive(Clone)]
@@ -87,7 +91,7 @@ impl CloudCx {
                 notice,
                 known,
                 final_snapshot: None,
-                listing: OnceCell::new(),
+                shared: Mutex::default(),
             }),
         }
     }
@@ -106,6 +110,20 @@ impl CloudCx {
         )
     }
 
+    /// The same site in another region, which remembers nothing.
+    #[must_use]
+    pub fn elsewhere(&self, aws: Aws, scope: Scope) -> Self {
+        let i = &self.inner;
+        Self::new(
+            aws,
+            scope,
+            i.clock,
+            i.limits.clone(),
+            i.notice.clone(),
+            BTreeMap::new(),
+        )
+    }
+
     /// The same context in which deleting a database takes a final snapshot named `<identifier>-<suffix>`.
     #[must_use]
     pub fn with_final_snapshot(&self, suffix: Option<String>) -> Self {
@@ -119,7 +137,7 @@ impl CloudCx {
                 notice: i.notice.clone(),
                 known: i.known.clone(),
                 final_snapshot: suffix,
-                listing: OnceCell::new(),
+                shared: Mutex::default(),
             }),
         }
     }
@@ -154,43 +172,75 @@ impl CloudCx {
             .build()
     }
 
-    /// Tags by ARN of everything of this site, fetched once per survey.
-    pub async fn listing(&self) -> Result<&Listing, Fault> {
-        self.inner
-            .listing
+    /// A listing that several kinds read, fetched once per survey: the first of them asks, and the others get the
+    /// same. For surveys only: what is polled must be asked for anew.
+    pub async fn once<T, Fut>(
+        &self,
+        listing: &'static str,
+        ask: impl FnOnce() -> Fut,
+    ) -> Result<T, Fault>
+    where
+        T: Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, Fault>>,
+    {
+        let shared = {
+            let mut all = self
+                .inner
+                .shared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.entry(listing).or_default().clone()
+        };
+        let kept = shared
             .get_or_try_init(|| async {
-                let found = self
-                    .read("tag:GetResources", || {
-                        self.aws()
-                            .tagging
-                            .get_resources()
-                            .tag_filters(
-                                aws_sdk_resourcegroupstagging::types::TagFilter::builder()
-                                    .key(SITE_TAG)
-                                    .values(self.site())
-                                    .build(),
-                            )
-                            .resources_per_page(100)
-                            .into_paginator()
-                            .items()
-                            .send()
-                            .collect::<Result<Vec<_>, _>>()
-                    })
-                    .await?;
-                let by_arn = found
-                    .into_iter()
-                    .filter_map(|m| {
-                        let tags = m
-                            .tags()
-                            .iter()
-                            .map(|t| (t.key().to_owned(), t.value().to_owned()))
-                            .collect();
-                        Some((m.resource_arn()?.to_owned(), tags))
-                    })
-                    .collect();
-                Ok(Listing { by_arn })
+                let said = ask().await?;
+                Ok::<_, Fault>(Arc::new(said) as Arc<dyn Any + Send + Sync>)
             })
-            .await
+            .await?;
+        match kept.downcast_ref::<T>() {
+            Some(said) => Ok(said.clone()),
+            None => Err(Fault::internal(format!(
+                "two kinds mean different things by the listing {listing}"
+            ))),
+        }
+    }
+
+    /// Tags by ARN of everything of this site, fetched once per survey.
+    pub async fn listing(&self) -> Result<Arc<Listing>, Fault> {
+        self.once("tags", || self.ask_listing()).await
+    }
+
+    async fn ask_listing(&self) -> Result<Arc<Listing>, Fault> {
+        let found = self
+            .read("tag:GetResources", || {
+                self.aws()
+                    .tagging
+                    .get_resources()
+                    .tag_filters(
+                        aws_sdk_resourcegroupstagging::types::TagFilter::builder()
+                            .key(SITE_TAG)
+                            .values(self.site())
+                            .build(),
+                    )
+                    .resources_per_page(100)
+                    .into_paginator()
+                    .items()
+                    .send()
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        let by_arn = found
+            .into_iter()
+            .filter_map(|m| {
+                let tags = m
+                    .tags()
+                    .iter()
+                    .map(|t| (t.key().to_owned(), t.value().to_owned()))
+                    .collect();
+                Some((m.resource_arn()?.to_owned(), tags))
+            })
+            .collect();
+        Ok(Arc::new(Listing { by_arn }))
     }
 
     /// Which of our addresses the thing with this ARN (or id, or name) is, by tag or by memory.
@@ -258,10 +308,9 @@ impl CloudCx {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         T: Send,
     {
-        let service = call.split(':').next().unwrap_or_default();
         let mut attempt = 1;
         loop {
-            self.inner.limits.pace(service, &self.inner.clock).await;
+            self.inner.limits.pace(call, &self.inner.clock).await;
             let fault = match make().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => sort(call, error),

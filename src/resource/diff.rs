@@ -26,6 +26,9 @@ pub struct FieldChange {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diff {
     pub fields: Vec<FieldChange>,
+    /// Why gantry does not do it, whatever word is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impossible: Option<String>,
 }
 
 /// Stands in a plan for a value that AWS will choose when the resource is made.
@@ -46,6 +49,13 @@ impl Diff {
     #[must_use]
     pub fn fixed(self, name: &str, want: impl Serialize, have: impl Serialize) -> Self {
         self.push(name, want, have, How::Replace)
+    }
+
+    /// Says that the difference stays, and why; none leaves it as it is.
+    #[must_use]
+    pub fn impossible(mut self, why: Option<String>) -> Self {
+        self.impossible = why;
+        self
     }
 
     fn push(mut self, name: &str, want: impl Serialize, have: impl Serialize, how: How) -> Self {

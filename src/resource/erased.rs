@@ -199,6 +199,7 @@ fn readiness_json<T: Serialize>(readiness: Readiness<T>) -> Result<Readiness<Val
     Ok(match readiness {
         Readiness::Ready(t) => Readiness::Ready(to_json(&t)?),
         Readiness::Pending(why) => Readiness::Pending(why),
+        Readiness::Held(fault) => Readiness::Held(fault),
         Readiness::Broken(why) => Readiness::Broken(why),
         Readiness::Absent => Readiness::Absent,
     })

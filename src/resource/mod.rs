@@ -20,7 +20,7 @@ pub use self::address::{Address, Kind, NotAnAddress, Ref};
 pub use self::context::{ApplyCx, CloudCx, Listing, Outputs, PlanCx, Scope};
 pub use self::diff::{Change, Diff, FieldChange, How, KNOWN_LATER};
 pub use self::erased::{AnyFound, AnyResource, KindInfo};
-pub use self::tags::{ADDRESS_TAG, ROLE_TAG, SITE_TAG, Tags};
+pub use self::tags::{ADDRESS_TAG, DRILL_TAG, ROLE_TAG, SITE_TAG, Tags};
 use crate::cloud::Fault;
 
 /// A value that outlives the process: it is written to the journal and read back.
@@ -69,6 +69,8 @@ pub enum Readiness<T> {
     Ready(T),
     /// Not yet; AWS's own word for the state.
     Pending(Cow<'static, str>),
+    /// Not yet, and this stands in the way. Once it is gone, AWS goes on by itself.
+    Held(Box<Fault>),
     /// Never; AWS's own word for what went wrong.
     Broken(Cow<'static, str>),
     /// AWS does not know it: not visible yet when it was just made, gone when it was just deleted.
@@ -81,6 +83,7 @@ impl<T> Readiness<T> {
         match self {
             Self::Ready(t) => Readiness::Ready(f(t)),
             Self::Pending(why) => Readiness::Pending(why),
+            Self::Held(fault) => Readiness::Held(fault),
             Self::Broken(why) => Readiness::Broken(why),
             Self::Absent => Readiness::Absent,
         }

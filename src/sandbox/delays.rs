@@ -19,6 +19,8 @@ pub const VOLUME: Millis = 4 * SECOND;
 pub const VOLUME_ATTACH: Millis = 3 * SECOND;
 pub const VOLUME_DELETE: Millis = 4 * SECOND;
 pub const SNAPSHOT: Millis = 4 * MINUTE;
+/// All blocks of a first copy travel.
+pub const SNAPSHOT_COPY: Millis = 9 * MINUTE;
 pub const LOAD_BALANCER: Millis = 150 * SECOND;
 /// The interfaces of a deleted load balancer hold its subnets and groups for a while.
 pub const LOAD_BALANCER_INTERFACES: Millis = 90 * SECOND;
@@ -29,6 +31,14 @@ pub const DATABASE_REPLICA: Millis = 12 * MINUTE;
 pub const DATABASE_MODIFY: Millis = 3 * MINUTE;
 pub const DATABASE_DELETE: Millis = 7 * MINUTE;
 pub const DATABASE_SNAPSHOT: Millis = 5 * MINUTE;
+pub const DATABASE_SNAPSHOT_COPY: Millis = 11 * MINUTE;
+pub const RECOVERY_POINT_DELETE: Millis = 20 * SECOND;
+/// From a snapshot; blocks load lazily afterwards.
+pub const DATABASE_RESTORE: Millis = 16 * MINUTE;
+/// To a point in time: the same, and the log since the snapshot played again.
+pub const DATABASE_RESTORE_IN_TIME: Millis = 19 * MINUTE;
+/// Logs of a database reach S3 this often, which is how near to now it can be restored.
+pub const DATABASE_LOGS: Millis = 5 * MINUTE;
 pub const CACHE: Millis = 8 * MINUTE;
 pub const CACHE_MODIFY: Millis = 2 * MINUTE;
 pub const CACHE_DELETE: Millis = 6 * MINUTE;

@@ -36,7 +36,7 @@ impl HttpConnector for Sandbox {
 impl Sandbox {
     async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let (service, region) = scope(request.headers().get("authorization").unwrap_or_default());
-        let http = read(request).await?;
+        let http = read(request, &service).await?;
         let protocol = services::protocol(&service);
         let mut call = Call {
             service,
@@ -96,10 +96,10 @@ fn scope(authorization: &str) -> (String, String) {
     (service, region)
 }
 
-async fn read(request: HttpRequest) -> Result<Http, ConnectorError> {
+async fn read(request: HttpRequest, service: &str) -> Result<Http, ConnectorError> {
     let uri = request.uri().to_owned();
     let method = request.method().to_owned();
-    let headers: Vec<(String, String)> = request
+    let mut headers: Vec<(String, String)> = request
         .headers()
         .iter()
         .map(|(k, v)| (k.to_ascii_lowercase(), v.to_owned()))
@@ -110,10 +110,21 @@ async fn read(request: HttpRequest) -> Result<Http, ConnectorError> {
         .await
         .map_err(|e| ConnectorError::user(e.to_string().into()))?
         .to_bytes();
-    let chunked = headers
-        .iter()
-        .any(|(k, v)| k == "content-encoding" && v.contains("aws-chunked"));
-    let body = if chunked { unchunk(&raw) } else { raw.to_vec() };
+    let encoded = |word: &str| {
+        headers
+            .iter()
+            .any(|(k, v)| k == "content-encoding" && v.contains(word))
+    };
+    let body = if encoded("aws-chunked") {
+        let (body, trailers) = unchunk(&raw);
+        headers.extend(trailers);
+        body
+    } else if encoded("gzip") && service != "s3" {
+        // The SDK packs long lists of metric data; what S3 is given is nobody's to unpack.
+        unpack(&raw).map_err(|e| ConnectorError::user(e.into()))?
+    } else {
+        raw.to_vec()
+    };
 
     let rest = uri.split_once("://").map_or(uri.as_str(), |(_, r)| r);
     let (host, path) = rest
@@ -138,8 +149,14 @@ async fn read(request: HttpRequest) -> Result<Http, ConnectorError> {
     })
 }
 
-/// Undoes the SDK's `aws-chunked` framing.
-fn unchunk(raw: &[u8]) -> Vec<u8> {
+fn unpack(raw: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(raw), &mut out)?;
+    Ok(out)
+}
+
+/// Undoes the SDK's `aws-chunked` framing: the body, and the headers that follow it (its checksum).
+fn unchunk(raw: &[u8]) -> (Vec<u8>, Vec<(String, String)>) {
     let mut out = Vec::new();
     let mut rest = raw;
     while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
@@ -153,12 +170,18 @@ fn unchunk(raw: &[u8]) -> Vec<u8> {
             break;
         };
         if size == 0 {
+            rest = rest.get(end + 2..).unwrap_or_default();
             break;
         }
         out.extend_from_slice(chunk);
         rest = rest.get(end + 2 + size + 2..).unwrap_or_default();
     }
-    out
+    let trailers = String::from_utf8_lossy(rest)
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(k, v)| (k.trim().to_ascii_lowercase(), v.trim().to_owned()))
+        .collect();
+    (out, trailers)
 }
 
 fn decode(protocol: Protocol, call: &mut Call) {

@@ -7,10 +7,12 @@
 
 mod call;
 pub mod codec;
+mod content;
 pub mod delays;
 mod faults;
 mod http;
 mod services;
+mod signals;
 mod store;
 pub mod world;
 
@@ -22,8 +24,10 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_types::retry::RetryConfig;
 
 pub use self::call::{Answer, Call, Http, Outcome, Refusal};
+pub use self::content::Holder;
 pub use self::faults::{Fate, Faults, Moment};
 pub use self::services::actions;
+pub use self::signals::{Datum, Message};
 pub use self::store::{Folder, StoreError};
 use self::world::World;
 use crate::clock::Clock;
@@ -149,6 +153,26 @@ impl Sandbox {
             .build()
     }
 
+    /// Changes the world as it is at `now`; what is kept in a folder is kept then.
+    fn edit<T>(&self, now: world::Millis, change: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.lock();
+        let guard = self
+            .shared
+            .folder
+            .as_ref()
+            .and_then(|f| f.enter(&mut world));
+        world.tick(now);
+        world.dirty = false;
+        let answer = change(&mut world);
+        if world.dirty
+            && let Some(folder) = &self.shared.folder
+        {
+            folder.save(&mut world, self.shared.clock.now());
+        }
+        drop(guard);
+        answer
+    }
+
     fn now(&self) -> world::Millis {
         self.shared.clock.now().as_millisecond()
     }
@@ -160,26 +184,20 @@ impl Sandbox {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out one call on the world.
+    /// Carries out one call on the world. The log has the calls in the order in which they happened.
     fn handle(&self, call: &Call) -> Outcome {
-        let mut world = self.lock();
-        let guard = self
-            .shared
-            .folder
-            .as_ref()
-            .and_then(|f| f.enter(&mut world));
-        world.tick(call.now);
-        world.dirty = false;
-        let outcome = match self.fate(call) {
-            Fate::Refuse(refusal) => Err(refusal),
-            _ => services::handle(&mut world, call),
-        };
-        if world.dirty
-            && let Some(folder) = &self.shared.folder
-        {
-            folder.save(&mut world, self.shared.clock.now());
-        }
-        drop(guard);
+        self.edit(call.now, |world| {
+            let outcome = match self.fate(call) {
+                Fate::Refuse(refusal) => Err(refusal),
+                _ => services::handle(world, call),
+            };
+            self.note(call, &outcome);
+            outcome
+        })
+    }
+
+    fn note(&self, call: &Call, outcome: &Outcome) {
+        let refused = outcome.as_ref().err().map(|r| r.code.clone());
         self.shared
             .log
             .lock()
@@ -188,13 +206,8 @@ impl Sandbox {
                 call: format!("{}:{}", call.service, call.action),
                 region: call.region.clone(),
                 subject: services::subject(call),
-                refused: outcome
-                    .as_ref()
-                    .err()
-                    .map(|r| r.code.clone())
-                    .unwrap_or_default(),
+                refused: refused.unwrap_or_default(),
             });
-        outcome
     }
 
     fn fate(&self, call: &Call) -> Fate {

@@ -3,12 +3,13 @@
 //! A node reports by writing an object that only its own role may write; reading them costs one listing for each
 //! role and one call for each report, however long the site has stood.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::{Session, SessionError};
+use super::{Delivered, Session, SessionError};
 use crate::blueprint::Role;
 use crate::boot::{Outcome, Report, report_key, reports_prefix};
-use crate::node::Fleet;
 
 /// A node and what it last said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,7 +37,8 @@ pub enum BootState {
 }
 
 impl BootState {
-    fn of(report: &Report, wanted: &str) -> Self {
+    /// What a report says about a bundle.
+    pub fn of(report: &Report, wanted: &str) -> Self {
         let (stage, detail) = (report.stage.clone(), report.detail.clone());
         match report.outcome {
             Outcome::Waiting => Self::Waiting { stage, detail },
@@ -106,41 +108,33 @@ impl Session {
         Ok(reports)
     }
 
-    /// How far each node is with the bundle it was pointed at. `bundles` are node and hash, as delivered. Machines of
+    /// How far each node is with the bundle it was pointed at. Machines of
     /// the Rails group are listed as they report.
-    pub async fn boots(
-        &self,
-        fleet: &Fleet,
-        bundles: &[super::Delivered],
-    ) -> Result<Vec<Boot>, SessionError> {
+    pub async fn boots(&self, bundles: &[Delivered]) -> Result<Vec<Boot>, SessionError> {
+        let mut reports = BTreeMap::new();
+        for role in bundles.iter().map(|bundle| bundle.role) {
+            if let std::collections::btree_map::Entry::Vacant(new) = reports.entry(role) {
+                new.insert(self.reports(role).await?);
+            }
+        }
         let mut boots = Vec::new();
-        let mut read: Option<(Role, Vec<(String, Report)>)> = None;
-        for host in &fleet.hosts {
-            let Some(wanted) = bundles.iter().find(|b| b.node == host.name) else {
-                continue;
-            };
-            let reports = match read.take() {
-                Some((role, reports)) if role == host.role => reports,
-                _ => self.reports(host.role).await?,
-            };
-            if host.role == Role::Rails {
-                let said = reports.iter().map(|(name, report)| Boot {
+        for bundle in bundles {
+            let said = &reports[&bundle.role];
+            let state = |report| BootState::of(report, &bundle.bundle);
+            if bundle.role == Role::Rails {
+                boots.extend(said.iter().map(|(name, report)| Boot {
                     name: name.clone(),
-                    role: host.role,
-                    state: BootState::of(report, &wanted.bundle),
-                });
-                boots.extend(said);
+                    role: bundle.role,
+                    state: state(report),
+                }));
             } else {
-                let report = reports.iter().find(|(name, _)| *name == host.name);
+                let report = said.iter().find(|(name, _)| *name == bundle.node);
                 boots.push(Boot {
-                    name: host.name.clone(),
-                    role: host.role,
-                    state: report.map_or(BootState::Silent, |(_, report)| {
-                        BootState::of(report, &wanted.bundle)
-                    }),
+                    name: bundle.node.clone(),
+                    role: bundle.role,
+                    state: report.map_or(BootState::Silent, |(_, report)| state(report)),
                 });
             }
-            read = Some((host.role, reports));
         }
         Ok(boots)
     }

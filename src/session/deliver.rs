@@ -12,12 +12,12 @@ use serde::Serialize;
 use super::{Reading, Session, SessionError};
 use crate::blueprint::Role;
 use crate::boot::{
-    Bundle, FileEntry, Filesystem, Manifest, PackageEntry, Pointer, SecretEntry, VolumeEntry,
-    boot_key, boot_program, bundle_key, pointer_key,
+    Bundle, DatabaseEntry, FileEntry, Filesystem, Manifest, OwnedDatabase, PackageEntry, Pointer,
+    SecretEntry, VolumeEntry, boot_key, boot_program, bundle_key, pointer_key,
 };
 use crate::cloud::Fault;
 use crate::names::Names;
-use crate::node::{Fleet, Host, NodeFiles, Place, render, secrets_of};
+use crate::node::{Fleet, Host, NodeFiles, Place, admin_keys, render, secrets_of};
 use crate::plan::Action;
 use crate::resource::{Outputs, Readiness};
 use crate::secret::Secret;
@@ -26,8 +26,12 @@ use crate::site::Edition;
 /// Secrets that nodes read from Secrets Manager and that are files of their own.
 const OWN_FILES: [&str; 2] = ["gitlab-secrets", "ssh-host-keys"];
 
+/// What GitLab wants of PostgreSQL beside `plpgsql`, which is always there: doc/install/requirements.md; `amcheck`
+/// from 18.4.
+pub const EXTENSIONS: [&str; 3] = ["pg_trgm", "btree_gist", "amcheck"];
+
 /// The files of a node, and the bundle they travel in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Packed {
     pub files: NodeFiles,
     pub bundle: Bundle,
@@ -56,7 +60,8 @@ pub enum Change {
 }
 
 impl Session {
-    pub(super) fn names(&self) -> Result<Names, SessionError> {
+    /// The names of the site's things.
+    pub fn names(&self) -> Result<Names, SessionError> {
         let account = self.identity.account.parse().map_err(|_| {
             SessionError::WrongPlace(format!(
                 "AWS names the account {}, which is no account number",
@@ -101,8 +106,16 @@ impl Session {
 
     /// Every node's files and bundle. Pure: nothing is sent.
     pub fn pack(&self, fleet: &Fleet) -> Result<Vec<Packed>, SessionError> {
+        // The bastion has no GitLab. With a bundle it ends its boot and reports its host keys, without which nobody
+        // gets past it.
+        let bastion = fleet.of_role(Role::Bastion).map(|host| NodeFiles {
+            node: host.name.clone(),
+            role: host.role,
+            files: admin_keys(&self.site),
+        });
         render(fleet, &self.site, &self.profile)?
             .into_iter()
+            .chain(bastion)
             .map(|files| {
                 let host = fleet.host(&files.node).ok_or_else(|| {
                     Fault::internal(format!("{} is not in the fleet", files.node))
@@ -149,7 +162,7 @@ impl Session {
             }
         }
         let mut manifest = Manifest::new(&host.name, host.role);
-        manifest.package = Some(PackageEntry {
+        manifest.package = (host.role != Role::Bastion).then(|| PackageEntry {
             name: gitlab.edition.package().to_owned(),
             version: format!("{}-{edition}.0", gitlab.version),
             source: gitlab.package_source.to_string(),
@@ -169,9 +182,40 @@ impl Session {
             Place::AfterInstall(_) => None,
         });
         manifest.deploy = host.deploy;
+        manifest.database = host.deploy.then(|| self.database(fleet)).flatten();
+        // No file of the deploy node reads these; its boot program does, to make the users.
+        for owned in manifest.database.iter().flat_map(|d| &d.beside) {
+            if let Some(entry) = fleet.secrets.get(&owned.secret) {
+                manifest.secrets.push(SecretEntry {
+                    name: owned.secret.clone(),
+                    entry: entry.clone(),
+                    required: true,
+                });
+            }
+        }
         manifest.rds_ca = fleet.database.is_some()
             && matches!(host.role, Role::Rails | Role::Sidekiq | Role::Praefect);
         manifest
+    }
+
+    /// What the deploy node prepares on RDS. Praefect's database needs nothing: it is the only one of its server,
+    /// and RDS made it with its user.
+    fn database(&self, fleet: &Fleet) -> Option<DatabaseEntry> {
+        let at = fleet.database.as_ref()?;
+        let registry = OwnedDatabase {
+            name: "registry".to_owned(),
+            user: "registry".to_owned(),
+            secret: "registry-database-password".to_owned(),
+        };
+        Some(DatabaseEntry {
+            host: at.host.to_string(),
+            port: at.port,
+            name: "gitlabhq_production".to_owned(),
+            user: "gitlab".to_owned(),
+            secret: "database-password".to_owned(),
+            extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+            beside: Vec::from_iter(self.site.registry_database().then_some(registry)),
+        })
     }
 
     /// Puts each bundle where its node looks for it, and points the node at it.
@@ -242,11 +286,8 @@ impl Session {
         Ok(written)
     }
 
-    pub(super) async fn object(
-        &self,
-        bucket: &str,
-        key: &str,
-    ) -> Result<Option<Vec<u8>>, SessionError> {
+    /// The content of an object; none where there is none.
+    pub async fn object(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, SessionError> {
         let asked = self
             .cx
             .read("s3:GetObject", || {
@@ -265,7 +306,7 @@ impl Session {
         }
     }
 
-    async fn put_object(
+    pub(super) async fn put_object(
         &self,
         bucket: &str,
         key: &str,

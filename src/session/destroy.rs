@@ -9,7 +9,7 @@ use crate::apply::{kept, removal_steps, survey};
 use crate::cloud::Fault;
 use crate::engine::{self, Observer, Report, Stop};
 use crate::journal::Record;
-use crate::plan::Survey;
+use crate::plan::{Refused, Survey, TWO};
 use crate::resource::Address;
 
 /// What goes and what stays.
@@ -48,14 +48,13 @@ impl Session {
     /// Surveys, and divides what is there into what goes and what stays. Writes nothing.
     pub async fn plan_destroy(&self, choice: &Destroy) -> Result<DestroyPlan, SessionError> {
         let state = self.store.state();
-        let survey = survey(&self.cx, &state, &self.kinds(&state)).await?;
+        let cx = self.cx.fresh(state.known());
+        let survey = survey(&cx, &state, &self.kinds(&state)).await?;
         // Edges as remembered; the blueprint knows those of a state that was lost.
         let mut refs: BTreeMap<Address, Vec<Address>> = BTreeMap::new();
         if state.resources.len() < survey.found.len() {
             let pins = crate::facts::Pins(state.pins.clone());
-            if let Ok(facts) =
-                crate::facts::look_up(&self.cx, &self.site, &self.profile, &pins).await
-            {
+            if let Ok(facts) = crate::facts::look_up(&cx, &self.site, &self.profile, &pins).await {
                 let blueprint = crate::blueprint::build(&self.site, &self.profile, &facts);
                 refs.extend(blueprint.iter().map(|(a, r)| (a.clone(), r.refs())));
             }
@@ -99,6 +98,16 @@ impl Session {
         stop: &Stop,
         observe: &Observer,
     ) -> Result<Report<Fault>, SessionError> {
+        let undecided = plan.survey.undecided(&self.store.state());
+        if !undecided.is_empty() {
+            let two = |address: &&Address| Refused {
+                address: (*address).clone(),
+                why: TWO.to_owned(),
+            };
+            return Err(SessionError::Impossible(
+                undecided.iter().map(two).collect(),
+            ));
+        }
         self.begin(run, "destroy")?;
         let cx = self.cx.with_final_snapshot(choice.final_snapshot.clone());
         let session_run = self.shared(run, cx, stop, observe, &plan.survey);

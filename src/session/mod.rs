@@ -6,16 +6,20 @@
 mod boots;
 mod deliver;
 mod destroy;
+mod difference;
 mod preflight;
+mod program;
 mod rebuild;
+mod unified;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::boots::{Boot, BootState};
-pub use self::deliver::{Change, Delivered, Packed};
+pub use self::deliver::{Change, Delivered, EXTENSIONS, Packed};
 pub use self::destroy::{Destroy, DestroyPlan};
+pub use self::difference::{FileChange, FileDifference, NodeDifference, SettingDifference};
 pub use self::preflight::{Check, Verdict};
 pub use self::rebuild::Rebuilt;
 use crate::apply::{Run, install_steps, survey};
@@ -49,6 +53,9 @@ pub enum SessionError {
     /// A plan asks for something that needs an explicit word.
     #[error("{}", refused(.0))]
     NeedsWord(Vec<crate::plan::Refused>),
+    /// A plan asks for something that no word allows.
+    #[error("{}", listed(.0))]
+    Impossible(Vec<crate::plan::Refused>),
     /// The files of the nodes cannot be written.
     #[error("the files of the nodes cannot be written")]
     Render(#[from] crate::node::RenderError),
@@ -60,11 +67,15 @@ pub enum SessionError {
 }
 
 fn refused(list: &[crate::plan::Refused]) -> String {
+    format!("this plan would lose data: {}", listed(list))
+}
+
+fn listed(list: &[crate::plan::Refused]) -> String {
     let lines: Vec<_> = list
         .iter()
         .map(|r| format!("{}: {}", r.address, r.why))
         .collect();
-    format!("this plan would lose data: {}", lines.join("; "))
+    lines.join("; ")
 }
 
 /// A site, ready to be worked on.
@@ -146,9 +157,11 @@ impl Session {
         let state = self.store.state();
         let pins = facts::Pins(state.pins.clone());
         let kinds = self.kinds(&state);
+        // Of one memory: both read the hosted zones.
+        let cx = self.cx.fresh(state.known());
         let (facts, survey) = futures::join!(
-            facts::look_up(&self.cx, &self.site, &self.profile, &pins),
-            survey(&self.cx, &state, &kinds)
+            facts::look_up(&cx, &self.site, &self.profile, &pins),
+            survey(&cx, &state, &kinds)
         );
         let (facts, survey) = (facts?, survey?);
         let blueprint = blueprint::build(&self.site, &self.profile, &facts);
@@ -184,6 +197,9 @@ impl Session {
         stop: &Stop,
         observe: &Observer,
     ) -> Result<Report<Fault>, SessionError> {
+        if !reading.plan.impossible.is_empty() {
+            return Err(SessionError::Impossible(reading.plan.impossible.clone()));
+        }
         if !reading.plan.refused.is_empty() {
             return Err(SessionError::NeedsWord(reading.plan.refused.clone()));
         }
@@ -283,10 +299,15 @@ impl Session {
     }
 }
 
-/// Kinds of services that the site file switches off, because the account or the endpoint lacks them.
+/// Kinds of services that the site file switches off or does not ask for, because the account or the endpoint lacks
+/// them.
 fn switched_off(site: &Site) -> Vec<&'static str> {
+    let vault = site.backup.vault.is_some();
     let kinds = [
         ("dlm/policy", site.backup.dlm),
+        ("backup/vault", vault),
+        ("backup/plan", vault),
+        ("backup/selection", vault),
         ("cloudwatch/alarm", site.monitoring.alarms),
     ];
     let off = kinds.into_iter().filter(|(_, on)| !on);

@@ -24,9 +24,11 @@ pub struct Rebuilt {
 impl Session {
     /// Surveys the site by its tags and returns the records of a journal that remembers all of it.
     pub async fn recover(&self) -> Result<(Rebuilt, Vec<Record>), SessionError> {
-        let survey = survey(&self.cx, &State::default(), &self.kinds(&State::default())).await?;
+        let nothing = State::default();
+        let cx = self.cx.fresh(nothing.known());
+        let survey = survey(&cx, &nothing, &self.kinds(&nothing)).await?;
         let pins = crate::facts::Pins::default();
-        let facts = crate::facts::look_up(&self.cx, &self.site, &self.profile, &pins).await?;
+        let facts = crate::facts::look_up(&cx, &self.site, &self.profile, &pins).await?;
         let blueprint = crate::blueprint::build(&self.site, &self.profile, &facts);
         let mut records = vec![self.opened()];
         records.extend(

@@ -140,7 +140,13 @@ impl Command {
         &self.user
     }
 
-    pub(super) fn input(&self) -> Arc<Zeroizing<Vec<u8>>> {
+    /// Its program and arguments.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// What it reads.
+    pub fn input(&self) -> Arc<Zeroizing<Vec<u8>>> {
         Arc::clone(&self.input)
     }
 

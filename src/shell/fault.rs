@@ -243,7 +243,7 @@ impl ShellFault {
                 at.host
             ),
             Self::UserRefused { .. } => {
-                "load the key pair of the site into the agent (`ssh-add`), or name its file. A server stops listening after six keys: an agent that holds many may never get to the right one.".into()
+                "load a key into the agent (`ssh-add`) or name its file, and see that its public half is in `[network] admin_keys`: machines take it at their next boot or `gantry reconfigure`. A server stops listening after six keys: an agent that holds many may never get to the right one.".into()
             }
             Self::NoAgent { .. } => {
                 "start an agent and add the key (`eval \"$(ssh-agent)\"; ssh-add FILE`), or name a key file.".into()

@@ -178,6 +178,22 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// The end of a command that a played host carries out: told to its observer and remembered like a real one.
+    pub fn played(host: &str, command: &Command, status: Status, out: &[u8], err: &[u8]) -> Self {
+        let told = |stream, bytes: &[u8]| {
+            let mut sink = Sink::new(host, stream, command);
+            sink.push(bytes);
+            sink.finish();
+            sink.captured
+        };
+        Self {
+            status,
+            stdout: told(Stream::Out, out),
+            stderr: told(Stream::Err, err),
+            took: Duration::ZERO,
+        }
+    }
+
     /// Whether it ended with code 0.
     pub fn ok(&self) -> bool {
         self.status == Status::Code(0)

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 
 use super::fault::{Hop, Place, ShellFault};
 use super::file::{Content, RemoteFile, RemotePath};
-use super::output::{Exit, Sink, Status, Stream};
+use super::output::{Exit, Status};
 use super::{As, Command, Shell};
 
 /// What a played host was asked to do.
@@ -228,18 +227,8 @@ impl Shell for Played {
     fn run<'a>(&'a self, command: &'a Command) -> BoxFuture<'a, Result<Exit, ShellFault>> {
         Box::pin(async move {
             let answer = self.answer(command);
-            let mut out = Sink::new(&self.host, Stream::Out, command);
-            let mut err = Sink::new(&self.host, Stream::Err, command);
-            out.push(&answer.stdout);
-            err.push(&answer.stderr);
-            out.finish();
-            err.finish();
-            Ok(Exit {
-                status: answer.status?,
-                stdout: out.captured,
-                stderr: err.captured,
-                took: Duration::ZERO,
-            })
+            let (out, err) = (&answer.stdout, &answer.stderr);
+            Ok(Exit::played(&self.host, command, answer.status?, out, err))
         })
     }
 

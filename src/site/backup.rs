@@ -11,6 +11,7 @@ use super::place::Path;
 use super::problem::Problem;
 use super::region::Region;
 use super::schedule::Schedule;
+use super::vault::Vault;
 use crate::text::{Complaint, Text, nearest, text_in_files, text_type};
 
 /// Backups: how much may be lost, when they are taken, how long they are kept, and where.
@@ -29,6 +30,8 @@ pub struct Backup {
     pub immutable_days: Option<u32>,
     /// EBS snapshots by Amazon Data Lifecycle Manager, where the profile allows EBS snapshots.
     pub dlm: bool,
+    /// A vault of AWS Backup in another account, which gets a copy as well.
+    pub vault: Option<Vault>,
     /// When each kind of backup runs.
     pub schedule: BackupSchedule,
     /// How many are kept.
@@ -43,6 +46,7 @@ impl Default for Backup {
             copy_to_region: None,
             immutable_days: None,
             dlm: true,
+            vault: None,
             schedule: BackupSchedule::default(),
             keep: Keep::default(),
         }
@@ -59,7 +63,7 @@ pub struct BackupSchedule {
     pub full: Schedule,
     /// Reading a recovery point back and comparing it.
     pub verify: Schedule,
-    /// Restoring one onto machines made for it.
+    /// Restoring one onto a site made for it, which is removed afterwards. The appliance host needs a role for that: see the guide on schedules.
     pub drill: Schedule,
 }
 
@@ -75,7 +79,7 @@ impl Default for BackupSchedule {
     }
 }
 
-/// How many recovery points are kept: the newest of each of the last hours, days, weeks and months.
+/// How many recovery points are kept: the newest of each of the last hours, days, weeks, months and years that have one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keep {
@@ -87,6 +91,11 @@ pub struct Keep {
     pub weekly: u32,
     /// Of the last months.
     pub monthly: u32,
+    /// Of the last years.
+    pub yearly: u32,
+    /// Besides, everything that is not older than the newest by more than this, `1h` to `400d`.
+    #[schemars(example = "48h")]
+    pub within: Option<Within>,
 }
 
 impl Default for Keep {
@@ -96,6 +105,47 @@ impl Default for Keep {
             daily: 7,
             weekly: 5,
             monthly: 12,
+            yearly: 0,
+            within: None,
+        }
+    }
+}
+
+/// A stretch of time in which every recovery point is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Within {
+    pub hours: u32,
+}
+
+impl Text for Within {
+    const FORMAT: &'static str = "stretch-of-time";
+    const NOUN: &'static str = "a stretch of time";
+    const EXAMPLE: &'static str = "48h";
+}
+
+text_in_files!(Within);
+
+impl fmt::Display for Within {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hours {
+            hours if hours % 24 == 0 => write!(f, "{}d", hours / 24),
+            hours => write!(f, "{hours}h"),
+        }
+    }
+}
+
+impl FromStr for Within {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        let help = "write hours or days, 1h to 400d: `48h`, `14d`";
+        match counted(text, &[('h', 1), ('d', 24)], help)? {
+            Some(hours @ 1..=9_600) => Ok(Self { hours }),
+            Some(_) => Err(Complaint::new(
+                "it is out of the range that can be kept whole",
+                help,
+            )),
+            None => Err(Complaint::new(NUMBER_AND_UNIT, help)),
         }
     }
 }
@@ -179,33 +229,70 @@ impl FromStr for Rpo {
 
     fn from_str(text: &str) -> Result<Self, Complaint> {
         let help = "write minutes, hours or days, 15m to 7d: `30m`, `1h`, `1d`";
-        let minutes_each = match text.chars().last() {
-            Some('m') => 1,
-            Some('h') => 60,
-            Some('d') => 24 * 60,
-            _ => {
-                return Err(Complaint::new(
-                    "the unit is missing, or is none gantry knows",
-                    help,
-                ));
-            }
-        };
-        let number = text[..text.len() - 1]
-            .parse::<u32>()
-            .ok()
-            .and_then(|number| number.checked_mul(minutes_each));
-        match number {
+        match counted(text, &[('m', 1), ('h', 60), ('d', 24 * 60)], help)? {
             Some(minutes @ 15..=10_080) => Ok(Self { minutes }),
             Some(_) => Err(Complaint::new("no schedule here can promise that", help)),
-            None => Err(Complaint::new(
-                "a number and a unit are expected, without a space",
-                help,
-            )),
+            None => Err(Complaint::new(NUMBER_AND_UNIT, help)),
         }
     }
 }
 
+const NUMBER_AND_UNIT: &str = "a number and a unit are expected, without a space";
+
+/// A number with one of these units; none where it is no number, or one too large.
+fn counted(text: &str, units: &[(char, u32)], help: &str) -> Result<Option<u32>, Complaint> {
+    let unit = text.chars().last();
+    let Some((_, each)) = units.iter().find(|(known, _)| unit == Some(*known)) else {
+        return Err(Complaint::new(
+            "the unit is missing, or is none gantry knows",
+            help,
+        ));
+    };
+    let number = text[..text.len() - 1].parse::<u32>().ok();
+    Ok(number.and_then(|number| number.checked_mul(*each)))
+}
+
+/// The fewest days for which what was overwritten or deleted can be brought back.
+const LEAST_HORIZON_DAYS: u32 = 30;
+
 impl Backup {
+    /// For how many days a version of an object must outlive its deletion, so that every recovery point that may name
+    /// it still finds it: the age that the oldest kept point may have, and a day more, and at least 30.
+    ///
+    /// A rule keeps one point a period, and counts only periods that have one. With a point a day, `hourly = 24`
+    /// reaches back 24 days. A point that is pinned may grow older than that.
+    pub fn horizon_days(&self) -> u32 {
+        const HOUR: u32 = 1;
+        const DAY: u32 = 24 * HOUR;
+        let Keep {
+            hourly,
+            daily,
+            weekly,
+            monthly,
+            yearly,
+            within,
+        } = self.keep;
+        // The longest that each period may last.
+        let rules = [
+            (hourly, HOUR),
+            (daily, DAY),
+            (weekly, 7 * DAY),
+            (monthly, 31 * DAY),
+            (yearly, 366 * DAY),
+        ];
+        let apart = self.schedule.full.longest_gap_hours().unwrap_or(HOUR);
+        let oldest = rules
+            .into_iter()
+            .map(|(count, period)| count.saturating_mul(period.max(apart)))
+            .chain(within.map(|within| within.hours))
+            .max()
+            .unwrap_or(0);
+        oldest
+            .div_ceil(DAY)
+            .saturating_add(1)
+            .max(LEAST_HORIZON_DAYS)
+    }
+
     pub(super) fn check(&self, site: &Site, problems: &mut Vec<Problem>) {
         if self.copy_to_region.as_ref() == Some(&site.site.region) {
             problems.push(
@@ -230,6 +317,9 @@ impl Backup {
                 .because("it must be from 1 to 3650, because nobody can shorten it afterwards")
                 .help("write for example `immutable_days = 14`, or leave the key out for none"),
             );
+        }
+        if let Some(vault) = &self.vault {
+            vault.check(site, problems);
         }
         self.check_rpo(problems);
         self.check_keep(problems);
@@ -269,7 +359,7 @@ impl Backup {
 
     fn check_keep(&self, problems: &mut Vec<Problem>) {
         let keep = &self.keep;
-        if keep.hourly + keep.daily == 0 {
+        if keep.hourly == 0 && keep.daily == 0 && keep.within.is_none() {
             problems.push(
                 Problem::at(
                     Path::of("backup.keep"),
@@ -286,6 +376,7 @@ impl Backup {
             ("daily", keep.daily),
             ("weekly", keep.weekly),
             ("monthly", keep.monthly),
+            ("yearly", keep.yearly),
         ] {
             if count > 400 {
                 problems.push(
@@ -315,6 +406,45 @@ mod tests {
         for text in ["", "h", "1", "5m", "8d", "1 h", "1w", "-1h", "99999999d"] {
             assert!(text.parse::<Rpo>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn stretches_of_time_print_back() {
+        for text in ["1h", "36h", "2d", "400d"] {
+            assert_eq!(text.parse::<Within>().unwrap().to_string(), text);
+        }
+        assert_eq!("48h".parse::<Within>().unwrap().to_string(), "2d");
+        for text in ["", "d", "0h", "30m", "401d", "1 d", "2w", "99999999999d"] {
+            assert!(text.parse::<Within>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn versions_outlive_the_oldest_point_that_may_name_them() {
+        let with = |full: &str, hourly, daily, weekly, monthly| {
+            let keep = Keep {
+                hourly,
+                daily,
+                weekly,
+                monthly,
+                ..Keep::default()
+            };
+            let mut backup = Backup {
+                keep,
+                ..Backup::default()
+            };
+            backup.schedule.full = full.parse().unwrap();
+            backup.horizon_days()
+        };
+        assert_eq!(Backup::default().horizon_days(), 12 * 31 + 1);
+        assert_eq!(with("daily 02:30", 0, 7, 0, 0), 30, "never below a month");
+        assert_eq!(with("daily 02:30", 0, 45, 5, 0), 46);
+        assert_eq!(with("daily 02:30", 0, 7, 10, 1), 71);
+        assert_eq!(with("hourly", 48, 7, 0, 0), 30);
+        assert_eq!(with("daily 02:30", 48, 7, 0, 0), 49, "a point a day");
+        assert_eq!(with("weekly sun 02:30", 0, 8, 0, 0), 57, "a point a week");
+        assert_eq!(with("0 */7 * * *", 400, 0, 0, 0), 118, "seven hours apart");
+        assert_eq!(with("off", 400, 1, 0, 0), 30, "points by hand, or none");
     }
 
     #[test]

@@ -22,10 +22,12 @@ mod schedule;
 mod schema;
 mod secret_ref;
 mod sizes;
+mod ssh_key;
 mod stores;
 mod structure;
 mod tags;
 mod tls;
+mod vault;
 mod write;
 
 use std::collections::BTreeMap;
@@ -33,7 +35,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use backup::{Backup, BackupSchedule, Keep, Rpo, TimeZoneName};
+pub use backup::{Backup, BackupSchedule, Keep, Rpo, TimeZoneName, Within};
 pub use front::{Door, Front};
 pub use gitlab::{Edition, Email, Gitlab, GitlabVersion, PackageSource};
 pub use identity::{AccountId, Domain, Identity, SiteName};
@@ -51,8 +53,10 @@ pub use region::Region;
 pub use schedule::{Cron, Schedule, TimeOfDay};
 pub use schema::schema;
 pub use secret_ref::SecretRef;
+pub use ssh_key::SshPublicKey;
 pub use stores::{Cache, Database, PraefectDatabase};
 pub use tls::{Certificate, Tls};
+pub use vault::{Vault, VaultArn};
 
 use crate::profile::{self, Profile, ProfileName, Profiles};
 

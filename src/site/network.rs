@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Site;
 use super::place::Path;
 use super::problem::Problem;
+use super::ssh_key::SshPublicKey;
 use crate::profile::Profile;
 use crate::text::{Complaint, Text};
 
@@ -40,6 +41,8 @@ pub struct Network {
     /// Who may reach the bastion, or the box, over SSH. Empty: nobody.
     #[schemars(with = "Vec<Cidr>")]
     pub admin_from: Vec<Ipv4Net>,
+    /// The public SSH keys of the people who may log in to the machines, a line each as in a file that ends in `.pub`.
+    pub admin_keys: Vec<SshPublicKey>,
 }
 
 impl Default for Network {
@@ -56,6 +59,7 @@ impl Default for Network {
             https_from: world.clone(),
             git_ssh_from: world,
             admin_from: Vec::new(),
+            admin_keys: Vec::new(),
         }
     }
 }
@@ -278,6 +282,21 @@ impl Network {
                         .help("take one of them away"),
                     );
                 }
+            }
+        }
+        for (index, key) in self.admin_keys.iter().enumerate() {
+            if self.admin_keys[..index]
+                .iter()
+                .any(|k| k.body() == key.body())
+            {
+                problems.push(
+                    Problem::at(
+                        Path::of("network.admin_keys").index(index),
+                        "`network.admin_keys` names a key twice",
+                    )
+                    .because("who takes one of the two away would not shut anybody out")
+                    .help("take one of them away"),
+                );
             }
         }
         for (index, range) in self.admin_from.iter().enumerate() {

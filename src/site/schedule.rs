@@ -2,6 +2,7 @@
 //!
 //! Times are in the site's time zone.
 
+mod amazon;
 mod cron;
 
 use std::fmt;

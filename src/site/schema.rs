@@ -43,7 +43,7 @@ fn without_null(value: Value) -> Value {
             let mut plain = Map::new();
             for (key, value) in map {
                 match (key.as_str(), value) {
-                    ("default", Value::Null) => {}
+                    (_, Value::Null) => {}
                     ("type", Value::Array(kinds)) => plain.extend(
                         kinds
                             .into_iter()

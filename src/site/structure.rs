@@ -11,7 +11,7 @@ use super::problem::{Part, Problem};
 use super::schema::Shape;
 use super::{
     AccountId, Certificate, Domain, Email, GitlabVersion, PackageSource, Region, Rpo, Schedule,
-    SecretRef, SiteName, TimeZoneName, network,
+    SecretRef, SiteName, SshPublicKey, TimeZoneName, VaultArn, Within, network,
 };
 use crate::profile::{
     CacheEngine, CacheNodeType, DatabaseEngine, DbClass, InstanceType, PostgresVersion,
@@ -455,7 +455,10 @@ fn broken_rule(format: &str, text: &str) -> Option<(&'static str, Complaint)> {
         try_as::<Schedule>,
         try_as::<TimeZoneName>,
         try_as::<Rpo>,
+        try_as::<Within>,
+        try_as::<VaultArn>,
         try_as::<network::Cidr>,
+        try_as::<SshPublicKey>,
         try_as::<InstanceType>,
         try_as::<DbClass>,
         try_as::<CacheNodeType>,

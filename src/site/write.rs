@@ -26,12 +26,14 @@ const SHOWN: &[&str] = &[
     "site.account",
     "gitlab.license",
     "gitlab.initial_root_email",
+    "network.admin_keys",
     "tls.hosted_zone",
     "front.pages_domain",
     "front.registry_domain",
     "monitoring.email",
     "backup.copy_to_region",
     "backup.immutable_days",
+    "backup.keep.within",
 ];
 
 impl Site {

@@ -1,5 +1,6 @@
 //! How gantry speaks: data on stdout, conversation on stderr, colour only where it adds to words.
 
+mod bytes;
 mod duration;
 mod plan;
 mod progress;
@@ -7,6 +8,7 @@ mod prompt;
 mod say;
 mod table;
 
+pub use self::bytes::bytes;
 pub use self::duration::human;
 pub use self::plan::{plan_text, totals_line};
 pub use self::progress::progress;

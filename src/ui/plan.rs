@@ -41,7 +41,7 @@ pub fn plan_text(plan: &Plan) -> String {
             );
         }
     }
-    for refused in &plan.refused {
+    for refused in plan.refused.iter().chain(&plan.impossible) {
         let _ = writeln!(text, "! {}: {}", refused.address, refused.why);
     }
     text.push_str(&totals_line(plan));

@@ -25,33 +25,28 @@ struct Item {
     line: Option<ProgressBar>,
 }
 
+/// A step that is not through, and what its usual times are.
+struct Ahead {
+    usual: Duration,
+    chain: Duration,
+}
+
 struct Drawn {
     say: Say,
     clock: Clock,
     multi: MultiProgress,
     bar: Option<ProgressBar>,
     items: BTreeMap<String, Item>,
-    usual: BTreeMap<String, Duration>,
+    ahead: BTreeMap<String, Ahead>,
     total: usize,
     done: usize,
-    began: Timestamp,
-    critical: Duration,
+    /// Runs that were planned and have not ended: a stage of a procedure may be an install.
+    depth: usize,
 }
 
 /// An observer that shows a run.
 pub fn progress(say: &Say, clock: Clock) -> Observer {
-    let drawn = Mutex::new(Drawn {
-        say: say.clone(),
-        clock,
-        multi: MultiProgress::new(),
-        bar: None,
-        items: BTreeMap::new(),
-        usual: BTreeMap::new(),
-        total: 0,
-        done: 0,
-        began: clock.now(),
-        critical: Duration::ZERO,
-    });
+    let drawn = Mutex::new(Drawn::new(say, clock));
     Arc::new(move |event| {
         drawn
             .lock()
@@ -61,6 +56,20 @@ pub fn progress(say: &Say, clock: Clock) -> Observer {
 }
 
 impl Drawn {
+    fn new(say: &Say, clock: Clock) -> Self {
+        Self {
+            say: say.clone(),
+            clock,
+            multi: MultiProgress::new(),
+            bar: None,
+            items: BTreeMap::new(),
+            ahead: BTreeMap::new(),
+            total: 0,
+            done: 0,
+            depth: 0,
+        }
+    }
+
     fn see(&mut self, event: &Event) {
         match event {
             Event::Planned { steps, critical } => self.begin(steps, *critical),
@@ -77,7 +86,7 @@ impl Drawn {
                 self.line(&format!("FAILED  {verb} {name}: {fault}"));
             }
             Event::Blocked { name, by, .. } => {
-                self.done += 1;
+                self.end(name);
                 if self.say.verbose {
                     self.line(&format!("blocked {name}: waits for {by}"));
                 }
@@ -87,24 +96,26 @@ impl Drawn {
                 1 => "stopping: nothing new is started; calls under way are finished. Ctrl-C again to stop at the next record.",
                 _ => "stopping at the next record. Ctrl-C again to leave at once.",
             }),
-            Event::Summary(_) => {
-                if let Some(bar) = self.bar.take() {
-                    bar.finish_and_clear();
-                }
-            }
+            Event::Summary(_) => self.finish_run(),
         }
         self.redraw();
     }
 
     fn begin(&mut self, steps: &[crate::engine::StepNote], critical: Duration) {
-        self.usual = steps.iter().map(|s| (s.name.clone(), s.usual)).collect();
-        self.total = steps.len();
-        self.critical = critical;
-        self.began = self.clock.now();
-        if self.total == 0 {
+        let ahead = |s: &crate::engine::StepNote| Ahead {
+            usual: s.usual,
+            chain: s.chain,
+        };
+        self.depth += 1;
+        self.ahead
+            .extend(steps.iter().map(|s| (s.name.clone(), ahead(s))));
+        self.total += steps.len();
+        if steps.is_empty() {
             return;
         }
-        if self.say.live {
+        if let Some(bar) = &self.bar {
+            bar.set_length(self.total as u64);
+        } else if self.say.live {
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}");
             let bar = self.multi.add(ProgressBar::new(self.total as u64));
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -112,14 +123,27 @@ impl Drawn {
         } else {
             self.line(&format!(
                 "{} steps, usually about {}",
-                self.total,
+                steps.len(),
                 human(critical)
             ));
         }
     }
 
+    /// Forgets what an ended run did not come to; a run around it goes on.
+    fn finish_run(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        if self.depth > 0 {
+            return;
+        }
+        self.ahead.clear();
+        (self.total, self.done) = (0, 0);
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
     fn start(&mut self, name: &str, verb: &str) {
-        let usual = self.usual.get(name).copied().unwrap_or_default();
+        let usual = self.ahead.get(name).map_or(Duration::ZERO, |a| a.usual);
         let line = (self.say.live
             && self.items.values().filter(|i| i.line.is_some()).count() < LINES)
             .then(|| {
@@ -171,27 +195,24 @@ impl Drawn {
 
     fn end(&mut self, name: &str) {
         self.done += 1;
+        self.ahead.remove(name);
         if let Some(line) = self.items.remove(name).and_then(|i| i.line) {
             line.finish_and_clear();
             self.multi.remove(&line);
         }
     }
 
-    /// `, about 4 min 10 s left`: what remains of the longest chain, or of the slowest thing under way.
+    /// `, about 4 min 10 s left`: the longest chain of usual times that is still to be walked. Less is left as soon as
+    /// something was quicker than usual, and not before something that is slower is through.
     fn left(&self) -> String {
-        let now = self.clock.now();
-        let chain = self.critical.saturating_sub(self.clock.since(self.began));
-        let slowest = self
-            .items
-            .values()
-            .map(|i| {
-                i.usual.saturating_sub(
-                    Duration::try_from(now.duration_since(i.began)).unwrap_or_default(),
-                )
-            })
-            .max()
-            .unwrap_or_default();
-        let left = chain.max(slowest);
+        let chains = self.ahead.iter().map(|(name, step)| {
+            let Some(item) = self.items.get(name) else {
+                return step.chain;
+            };
+            let after = step.chain.saturating_sub(step.usual);
+            step.usual.saturating_sub(self.clock.since(item.began)) + after
+        });
+        let left = chains.max().unwrap_or_default();
         if left < Duration::from_secs(1) {
             String::new()
         } else {
@@ -243,5 +264,82 @@ fn past(verb: &str) -> &str {
         "adopt" => "adopted",
         "forget" => "forgot",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{StepNote, Totals};
+    use crate::ui::Output;
+
+    fn planned(steps: &[(&str, u64, u64)]) -> Event {
+        let step = |(name, usual, chain): &(&str, u64, u64)| StepNote {
+            name: (*name).into(),
+            verb: "create".into(),
+            usual: Duration::from_mins(*usual),
+            chain: Duration::from_mins(*chain),
+        };
+        Event::Planned {
+            steps: steps.iter().map(step).collect(),
+            critical: Duration::ZERO,
+        }
+    }
+
+    fn started(name: &str) -> Event {
+        Event::Started {
+            name: name.into(),
+            verb: "create".into(),
+        }
+    }
+
+    fn finished(name: &str) -> Event {
+        Event::Finished {
+            name: name.into(),
+            verb: "create".into(),
+            took: Duration::ZERO,
+        }
+    }
+
+    fn shown() -> Drawn {
+        let say = Say::new(Output::Text, true, false, false);
+        let clock = Clock::played("2026-11-26T06:00:00Z".parse().unwrap(), 1);
+        Drawn::new(&say, clock)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_shrinks_when_something_was_quick_and_waits_for_what_is_slow() {
+        let mut shown = shown();
+        shown.see(&planned(&[("a", 10, 40), ("b", 30, 30), ("c", 5, 5)]));
+        assert_eq!(shown.left(), ", about 40 min 00 s left");
+        shown.see(&started("a"));
+        shown.see(&started("c"));
+        shown.see(&finished("a"));
+        assert_eq!(shown.left(), ", about 30 min 00 s left");
+        shown.see(&started("b"));
+        tokio::time::sleep(Duration::from_mins(20)).await;
+        assert_eq!(shown.left(), ", about 10 min 00 s left");
+        shown.see(&finished("b"));
+        assert_eq!(shown.left(), "", "c takes longer than usual");
+        assert_eq!((shown.done, shown.total), (2, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_inside_a_run_adds_to_it() {
+        let mut shown = shown();
+        shown.see(&planned(&[("converge", 5, 25), ("check", 20, 20)]));
+        shown.see(&started("converge"));
+        shown.see(&planned(&[("rds/db_instance:main", 10, 10)]));
+        assert_eq!(shown.total, 3);
+        shown.see(&started("rds/db_instance:main"));
+        shown.see(&finished("rds/db_instance:main"));
+        shown.see(&Event::Summary(Totals::default()));
+        assert_eq!(shown.left(), ", about 25 min 00 s left");
+        shown.see(&finished("converge"));
+        shown.see(&finished("check"));
+        assert_eq!((shown.done, shown.total), (3, 3));
+        assert_eq!(shown.left(), "");
+        shown.see(&Event::Summary(Totals::default()));
+        assert_eq!((shown.done, shown.total), (0, 0));
     }
 }

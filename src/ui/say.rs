@@ -52,6 +52,11 @@ impl Say {
         }
     }
 
+    /// A file on stdout, in its own format whatever was asked for.
+    pub fn file(&self, content: &[u8]) {
+        print(String::from_utf8_lossy(content).trim_end_matches('\n'));
+    }
+
     /// Conversation on stderr; silent with `--quiet`.
     pub fn tell(&self, text: &str) {
         if !self.quiet {

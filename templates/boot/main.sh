@@ -1,17 +1,19 @@
 # The order: what needs nothing first; the volume before anything could be written where it will be mounted; secrets
 # before the files that read them; all of it before GitLab is configured.
-readonly STAGES=(time bundle volume hostname package rds-ca secrets files birth reconfigure)
+readonly STAGES=(time bundle keys volume hostname package rds-ca secrets databases files birth reconfigure)
 
 # Said one by one, so that whoever changes a stage sees who calls it.
 run() {
     case $1 in
         time) stage_time ;;
         bundle) stage_bundle ;;
+        keys) stage_keys ;;
         volume) stage_volume ;;
         hostname) stage_hostname ;;
         package) stage_package ;;
         rds-ca) stage_rds_ca ;;
         secrets) stage_secrets ;;
+        databases) stage_databases ;;
         files) stage_files ;;
         birth) stage_birth ;;
         reconfigure) stage_reconfigure ;;

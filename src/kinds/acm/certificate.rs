@@ -224,6 +224,10 @@ pub(super) async fn describe(arn: &str, cx: &CloudCx) -> Result<Option<Certifica
 
 /// The site's certificates, with address and tags.
 pub(in crate::kinds) async fn ours(cx: &CloudCx) -> Result<Vec<(CertificateDetail, Owned)>, Fault> {
+    cx.once("certificates", || ask_ours(cx)).await
+}
+
+async fn ask_ours(cx: &CloudCx) -> Result<Vec<(CertificateDetail, Owned)>, Fault> {
     let listed = cx
         .read("acm:ListCertificates", || {
             cx.aws()

@@ -5,8 +5,8 @@
 //! `max` is the scaling policies' business and never drift.
 
 use aws_sdk_autoscaling::types::{
-    AutoScalingGroup as Live, Filter, LaunchTemplateSpecification, LifecycleState, Tag,
-    TagDescription,
+    AutoScalingGroup as Live, Filter, LaunchTemplateSpecification, LifecycleState,
+    ScalingActivityStatusCode, Tag, TagDescription,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -206,6 +206,7 @@ impl Resource for Group {
     const ACTIONS: &'static [&'static str] = &[
         "autoscaling:CreateAutoScalingGroup",
         "autoscaling:DescribeAutoScalingGroups",
+        "autoscaling:DescribeScalingActivities",
         "autoscaling:UpdateAutoScalingGroup",
         "autoscaling:AttachLoadBalancerTargetGroups",
         "autoscaling:DetachLoadBalancerTargetGroups",
@@ -295,15 +296,23 @@ impl Resource for Group {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        Ok(ids
-            .iter()
-            .map(|id| {
-                listed
-                    .iter()
-                    .find(|g| g.auto_scaling_group_name() == Some(id))
-                    .map_or(Readiness::Absent, readiness)
-            })
-            .collect())
+        let mut all = Vec::new();
+        for id in ids {
+            let group = listed
+                .iter()
+                .find(|g| g.auto_scaling_group_name() == Some(id));
+            let mut ready = group.map_or(Readiness::Absent, readiness);
+            // One that is being deleted launches nothing, and may be gone by now.
+            if let (Some(group), Readiness::Pending(_)) = (group, &ready)
+                && group.status().is_none()
+                && group.instances().len() < desired(group)
+                && let Some(fault) = not_launched(id, cx).await?
+            {
+                ready = Readiness::Held(Box::new(fault));
+            }
+            all.push(ready);
+        }
+        Ok(all)
     }
 
     async fn create(&self, cx: &ApplyCx<'_>) -> Result<Created<Self>, Fault> {
@@ -379,6 +388,10 @@ impl Resource for Group {
 
 /// The groups of the site that are not being deleted.
 pub(super) async fn of_site(cx: &CloudCx) -> Result<Vec<Live>, Fault> {
+    cx.once("Auto Scaling groups", || ask_of_site(cx)).await
+}
+
+async fn ask_of_site(cx: &CloudCx) -> Result<Vec<Live>, Fault> {
     let listed = cx
         .read("autoscaling:DescribeAutoScalingGroups", || {
             cx.aws()
@@ -466,11 +479,61 @@ fn found(group: &Live) -> Option<Found<Group>> {
     })
 }
 
+fn desired(group: &Live) -> usize {
+    usize::try_from(group.desired_capacity().unwrap_or_default()).unwrap_or_default()
+}
+
+/// Why the group launched nothing when it last tried; none if it did. It tries again by itself.
+async fn not_launched(name: &str, cx: &CloudCx) -> Result<Option<Fault>, Fault> {
+    let newest = cx
+        .read("autoscaling:DescribeScalingActivities", || {
+            cx.aws()
+                .autoscaling
+                .describe_scaling_activities()
+                .auto_scaling_group_name(name)
+                .max_records(1)
+                .send()
+        })
+        .await?;
+    let failed = newest
+        .activities()
+        .iter()
+        .find(|a| a.status_code() == Some(&ScalingActivityStatusCode::Failed));
+    Ok(failed.map(|activity| why_not_launched(activity.status_message().unwrap_or_default())))
+}
+
+/// An activity says in words what `RunInstances` says by a code.
+fn why_not_launched(message: &str) -> Fault {
+    let call = "ec2:RunInstances".to_owned();
+    let message = message.to_owned();
+    if message.contains("VcpuLimitExceeded") || message.contains("vCPU limit") {
+        return Fault::Quota {
+            call,
+            code: "VcpuLimitExceeded".into(),
+            message,
+        };
+    }
+    if message.contains("InsufficientInstanceCapacity")
+        || message.contains("do not have sufficient")
+    {
+        return Fault::Capacity {
+            call,
+            code: "InsufficientInstanceCapacity".into(),
+            message,
+        };
+    }
+    Fault::Rejected {
+        call,
+        code: "Failed".into(),
+        message,
+    }
+}
+
 fn readiness(group: &Live) -> Readiness<GroupOutput> {
     if let Some(status) = group.status() {
         return Readiness::Pending(status.to_owned().into());
     }
-    let desired = usize::try_from(group.desired_capacity().unwrap_or_default()).unwrap_or_default();
+    let desired = desired(group);
     let serving = group
         .instances()
         .iter()

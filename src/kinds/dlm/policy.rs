@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cloud::Fault;
 use crate::kinds::iam::Role;
-use crate::kinds::tagged::{gone_is_fine, partition, surplus, text};
+use crate::kinds::tagged::{gone_is_fine, partition, surplus, tag_map, text};
 use crate::resource::{
     Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Ref, Replay,
     Resource, SITE_TAG, Tags,
@@ -93,7 +93,7 @@ impl Policy {
                     .dlm
                     .tag_resource()
                     .resource_arn(&arn)
-                    .set_tags(Some(sdk_tags(&want)))
+                    .set_tags(Some(tag_map(&want)))
                     .send()
             })
             .await?;
@@ -117,12 +117,6 @@ impl Policy {
 
 fn whole(n: u32) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
-}
-
-fn sdk_tags(tags: &Tags) -> HashMap<String, String> {
-    tags.iter()
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .collect()
 }
 
 fn our_tags(tags: Option<&HashMap<String, String>>) -> Tags {
@@ -212,7 +206,7 @@ impl Resource for Policy {
     async fn create(&self, cx: &ApplyCx<'_>) -> Result<Created<Self>, Fault> {
         let role = cx.get(&self.role)?.arn;
         let details = self.details();
-        let tags = sdk_tags(&cx.tags(&Tags::new()));
+        let tags = tag_map(&cx.tags(&Tags::new()));
         let answer = cx
             .cloud
             .write("dlm:CreateLifecyclePolicy", || {

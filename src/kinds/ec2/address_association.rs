@@ -3,7 +3,7 @@
 use aws_sdk_ec2::types::{Address as LiveAddress, Filter};
 use serde::{Deserialize, Serialize};
 
-use super::{ElasticIp, Instance, by, ours, remove, text};
+use super::{ElasticIp, Instance, by, elastic_ip, ours, remove, text};
 use crate::cloud::Fault;
 use crate::resource::{
     Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Ref, Replay,
@@ -59,7 +59,7 @@ impl Resource for AddressAssociation {
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
-        let listed = list(cx.site_filter(), cx).await?;
+        let listed = elastic_ip::of_site(cx).await?;
         Ok(listed.iter().filter_map(|a| found(a, cx.site())).collect())
     }
 

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{SecurityGroup as Live, Tag};
 use serde::{Deserialize, Serialize};
 
 use super::security_group_rules::{LiveRule, Side, revoke, rules_of};
-use super::{Vpc, by, in_order, ours, remove, retag, settle_tags, tags_of, text};
+use super::{Vpc, by, in_order, ours, remove, retag, security_group, settle_tags, tags_of, text};
 use crate::cloud::Fault;
 use crate::resource::{
     ADDRESS_TAG, Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness,
@@ -62,20 +62,12 @@ impl Resource for DefaultSecurityGroup {
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
-        let listed = cx
-            .read("ec2:DescribeSecurityGroups", || {
-                cx.aws()
-                    .ec2
-                    .describe_security_groups()
-                    .filters(cx.site_filter())
-                    .filters(by("group-name", &["default"]))
-                    .into_paginator()
-                    .items()
-                    .send()
-                    .collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
-        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
+        let listed = security_group::of_site(cx).await?;
+        Ok(listed
+            .iter()
+            .filter(|group| group.group_name() == Some("default"))
+            .filter_map(|t| found(t, cx.site()))
+            .collect())
     }
 
     async fn poll(

@@ -50,21 +50,8 @@ impl Resource for ElasticIp {
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
-        // This listing has no pages.
-        let listed = cx
-            .read("ec2:DescribeAddresses", || {
-                cx.aws()
-                    .ec2
-                    .describe_addresses()
-                    .filters(cx.site_filter())
-                    .send()
-            })
-            .await?;
-        Ok(listed
-            .addresses()
-            .iter()
-            .filter_map(|t| found(t, cx.site()))
-            .collect())
+        let listed = of_site(cx).await?;
+        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
     async fn poll(ids: &[String], cx: &CloudCx) -> Result<Vec<Readiness<ElasticIpOutput>>, Fault> {
@@ -120,6 +107,23 @@ impl Resource for ElasticIp {
         }))
         .await
     }
+}
+
+/// The site's addresses, asked for once per survey. This listing has no pages.
+pub(in crate::kinds) async fn of_site(cx: &CloudCx) -> Result<Vec<Live>, Fault> {
+    let ask = async || {
+        let answer = cx
+            .read("ec2:DescribeAddresses", || {
+                cx.aws()
+                    .ec2
+                    .describe_addresses()
+                    .filters(cx.site_filter())
+                    .send()
+            })
+            .await?;
+        Ok(answer.addresses.unwrap_or_default())
+    };
+    cx.once("addresses", ask).await
 }
 
 fn found(address: &Live, site: &str) -> Option<Found<ElasticIp>> {

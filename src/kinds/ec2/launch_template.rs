@@ -12,6 +12,7 @@ use aws_sdk_ec2::types::{
     ResourceType, ResponseLaunchTemplateData,
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::machine::{
     GP3_IOPS, GP3_THROUGHPUT, HOP_LIMIT, METADATA, RootVolume, companion_tags, decoded_digest,
@@ -113,16 +114,21 @@ impl LaunchTemplate {
             .build())
     }
 
-    /// A new version, made the default one. The token makes a repeat answer with the same version.
+    /// A new version, made the default one. Its token is made of its content: a repeat is answered with the same version,
+    /// and the next change is no repeat.
     async fn renew(&self, id: &str, cx: &ApplyCx<'_>) -> Result<(), Fault> {
         let data = self.data(cx)?;
+        let token: String = Sha256::digest(format!("{id} {data:?}"))
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let answer = cx
             .cloud
             .put("ec2:CreateLaunchTemplateVersion", || {
                 cx.aws()
                     .ec2
                     .create_launch_template_version()
-                    .client_token(cx.token)
+                    .client_token(&token)
                     .launch_template_id(id)
                     .launch_template_data(data.clone())
                     .send()

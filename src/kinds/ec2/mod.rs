@@ -24,6 +24,7 @@ use std::future::Future;
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification, UnsuccessfulItem};
 
 pub use self::default_security_group::{DefaultSecurityGroup, DefaultSecurityGroupOutput};
+pub(super) use self::elastic_ip::of_site as addresses_of_ours;
 pub use self::elastic_ip::{ElasticIp, ElasticIpOutput};
 pub use self::flow_log::{FlowLog, FlowLogOutput};
 pub use self::internet_gateway::{InternetGateway, InternetGatewayOutput};

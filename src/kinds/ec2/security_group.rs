@@ -68,18 +68,7 @@ impl Resource for SecurityGroup {
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
-        let listed = cx
-            .read("ec2:DescribeSecurityGroups", || {
-                cx.aws()
-                    .ec2
-                    .describe_security_groups()
-                    .filters(cx.site_filter())
-                    .into_paginator()
-                    .items()
-                    .send()
-                    .collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
+        let listed = of_site(cx).await?;
         Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 
@@ -140,6 +129,23 @@ impl Resource for SecurityGroup {
         }))
         .await
     }
+}
+
+/// The site's groups, those that came with a VPC included, asked for once per survey.
+pub(super) async fn of_site(cx: &CloudCx) -> Result<Vec<Live>, Fault> {
+    let ask = || {
+        cx.read("ec2:DescribeSecurityGroups", || {
+            cx.aws()
+                .ec2
+                .describe_security_groups()
+                .filters(cx.site_filter())
+                .into_paginator()
+                .items()
+                .send()
+                .collect::<Result<Vec<_>, _>>()
+        })
+    };
+    cx.once("security groups", ask).await
 }
 
 fn found(group: &Live, site: &str) -> Option<Found<SecurityGroup>> {

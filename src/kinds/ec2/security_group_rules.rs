@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ElasticIp, SecurityGroup, by, in_order, ours, text};
+use super::{ElasticIp, SecurityGroup, by, in_order, ours, security_group, text};
 use crate::cloud::Fault;
 use crate::resource::{
     Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Ref, Replay,
@@ -173,18 +173,7 @@ impl Resource for SecurityGroupRules {
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
-        let listed = cx
-            .read("ec2:DescribeSecurityGroups", || {
-                cx.aws()
-                    .ec2
-                    .describe_security_groups()
-                    .filters(cx.site_filter())
-                    .into_paginator()
-                    .items()
-                    .send()
-                    .collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
+        let listed = security_group::of_site(cx).await?;
         Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
     }
 

@@ -210,6 +210,10 @@ impl Resource for Volume {
 
 /// Every volume of the site, root volumes included.
 pub(super) async fn of_site(cx: &CloudCx) -> Result<Vec<Live>, Fault> {
+    cx.once("volumes", || ask_of_site(cx)).await
+}
+
+async fn ask_of_site(cx: &CloudCx) -> Result<Vec<Live>, Fault> {
     cx.read("ec2:DescribeVolumes", || {
         cx.aws()
             .ec2

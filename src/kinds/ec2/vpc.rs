@@ -1,8 +1,9 @@
 //! The site's own network.
 //!
-//! DNS host names are on, so that RDS and ElastiCache names resolve to private addresses inside.
+//! DNS and its host names are on, so that RDS and ElastiCache names resolve to private addresses inside. No listing shows
+//! the two: a survey asks for each.
 
-use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType, Vpc as Live};
+use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType, Vpc as Live, VpcAttributeName};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub struct VpcOutput {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpcLive {
     pub cidr: String,
+    pub dns_support: bool,
+    pub dns_hostnames: bool,
     pub tags: Tags,
 }
 
@@ -37,6 +40,7 @@ impl Resource for Vpc {
         "ec2:CreateVpc",
         "ec2:ModifyVpcAttribute",
         "ec2:DescribeVpcs",
+        "ec2:DescribeVpcAttribute",
         "ec2:DeleteVpc",
         "ec2:CreateTags",
         "ec2:DeleteTags",
@@ -51,11 +55,11 @@ impl Resource for Vpc {
     }
 
     fn diff(&self, live: &VpcLive, cx: &PlanCx<'_>) -> Diff {
-        Diff::new().fixed("cidr", self.cidr, &live.cidr).field(
-            "tags",
-            cx.tags(&Tags::new()),
-            &live.tags,
-        )
+        Diff::new()
+            .fixed("cidr", self.cidr, &live.cidr)
+            .field("dns_support", true, live.dns_support)
+            .field("dns_hostnames", true, live.dns_hostnames)
+            .field("tags", cx.tags(&Tags::new()), &live.tags)
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
@@ -71,7 +75,25 @@ impl Resource for Vpc {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        Ok(listed.iter().filter_map(|t| found(t, cx.site())).collect())
+        let mut all = Vec::new();
+        for vpc in &listed {
+            let Some(address) = ours::<Self>(vpc.tags(), cx.site()) else {
+                continue;
+            };
+            let id = text(vpc.vpc_id());
+            let live = match live(vpc, &id, cx).await {
+                // It went between the two calls.
+                Err(fault) if fault.is_gone() => continue,
+                other => other?,
+            };
+            all.push(Found {
+                address,
+                id,
+                live,
+                readiness: readiness(vpc),
+            });
+        }
+        Ok(all)
     }
 
     async fn poll(ids: &[String], cx: &CloudCx) -> Result<Vec<Readiness<VpcOutput>>, Fault> {
@@ -124,32 +146,28 @@ impl Resource for Vpc {
         change: Change<'_>,
         cx: &ApplyCx<'_>,
     ) -> Result<(), Fault> {
-        if let Change::Fields(_) = change {
-            return settle_tags(id, change, &Tags::new(), cx).await;
-        }
-        // One attribute a call: AWS refuses both at once.
+        // One attribute a call: AWS refuses both at once. Host names need the other.
         let on = || AttributeBooleanValue::builder().value(true).build();
-        cx.cloud
-            .put("ec2:ModifyVpcAttribute", || {
-                cx.aws()
-                    .ec2
-                    .modify_vpc_attribute()
-                    .vpc_id(id)
-                    .enable_dns_support(on())
-                    .send()
-            })
-            .await?;
-        cx.cloud
-            .put("ec2:ModifyVpcAttribute", || {
-                cx.aws()
-                    .ec2
-                    .modify_vpc_attribute()
-                    .vpc_id(id)
-                    .enable_dns_hostnames(on())
-                    .send()
-            })
-            .await?;
-        Ok(())
+        if change.touches(&["dns_support"]) {
+            cx.cloud
+                .put("ec2:ModifyVpcAttribute", || {
+                    let call = cx.aws().ec2.modify_vpc_attribute().vpc_id(id);
+                    call.enable_dns_support(on()).send()
+                })
+                .await?;
+        }
+        if change.touches(&["dns_hostnames"]) {
+            cx.cloud
+                .put("ec2:ModifyVpcAttribute", || {
+                    let call = cx.aws().ec2.modify_vpc_attribute().vpc_id(id);
+                    call.enable_dns_hostnames(on()).send()
+                })
+                .await?;
+        }
+        match change {
+            Change::Fields(_) => settle_tags(id, change, &Tags::new(), cx).await,
+            Change::All => Ok(()),
+        }
     }
 
     async fn delete(id: &String, cx: &CloudCx) -> Result<(), Fault> {
@@ -160,15 +178,22 @@ impl Resource for Vpc {
     }
 }
 
-fn found(vpc: &Live, site: &str) -> Option<Found<Vpc>> {
-    Some(Found {
-        address: ours::<Vpc>(vpc.tags(), site)?,
-        id: text(vpc.vpc_id()),
-        live: VpcLive {
-            cidr: text(vpc.cidr_block()),
-            tags: tags_of(vpc.tags()),
-        },
-        readiness: readiness(vpc),
+async fn live(vpc: &Live, id: &str, cx: &CloudCx) -> Result<VpcLive, Fault> {
+    let attribute = async |name: VpcAttributeName| {
+        cx.read("ec2:DescribeVpcAttribute", || {
+            let call = cx.aws().ec2.describe_vpc_attribute().vpc_id(id);
+            call.attribute(name.clone()).send()
+        })
+        .await
+    };
+    let is_on = |value: Option<&AttributeBooleanValue>| value.and_then(|v| v.value()) == Some(true);
+    let support = attribute(VpcAttributeName::EnableDnsSupport).await?;
+    let names = attribute(VpcAttributeName::EnableDnsHostnames).await?;
+    Ok(VpcLive {
+        cidr: text(vpc.cidr_block()),
+        dns_support: is_on(support.enable_dns_support()),
+        dns_hostnames: is_on(names.enable_dns_hostnames()),
+        tags: tags_of(vpc.tags()),
     })
 }
 

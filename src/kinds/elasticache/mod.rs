@@ -11,8 +11,9 @@ pub use self::parameter_group::{
 };
 pub use self::replication_group::{ReplicationGroup, ReplicationGroupLive, ReplicationGroupOutput};
 pub use self::subnet_group::{SubnetGroup, SubnetGroupLive, SubnetGroupOutput};
+use super::tagged::{Owned, owned_or_asked};
 use crate::cloud::Fault;
-use crate::resource::{Address, ApplyCx, CloudCx, Kind, KindInfo, SITE_TAG, Tags};
+use crate::resource::{ApplyCx, CloudCx, Kind, KindInfo, Tags};
 
 /// The kinds of ElastiCache.
 pub const KINDS: &[KindInfo] = &[
@@ -85,30 +86,7 @@ async fn tags_at(arn: &str, cx: &CloudCx) -> Result<Tags, Fault> {
         .ours())
 }
 
-/// Address and tags of a thing of ours. No listing of ElastiCache shows tags: the shared listing has them, and
-/// what it does not show yet but bears a name of this site is asked (there are a handful in a site).
-async fn owned(
-    arn: &str,
-    name: &str,
-    kind: &Kind,
-    cx: &CloudCx,
-) -> Result<Option<(Address, Tags)>, Fault> {
-    let mut tags = cx.tags_by_arn(arn).await?.ours();
-    if tags.address().is_none() {
-        if !name.starts_with(&format!("gantry-{}-", cx.site())) {
-            return Ok(None);
-        }
-        tags = match tags_at(arn, cx).await {
-            Ok(tags) => tags,
-            // Tags cannot be read while the thing is being made or is on its way out.
-            Err(fault) if fault.is_gone() => return Ok(None),
-            Err(Fault::Later { .. }) => return Ok(None),
-            Err(fault) => return Err(fault),
-        };
-    }
-    let ours = tags.get(SITE_TAG) == Some(cx.site());
-    Ok(tags
-        .address()
-        .filter(|a| ours && a.kind() == kind)
-        .map(|address| (address, tags)))
+/// Address and tags of a thing of ours: no listing of ElastiCache shows tags.
+async fn owned(arn: &str, name: &str, kind: &Kind, cx: &CloudCx) -> Result<Option<Owned>, Fault> {
+    owned_or_asked(kind, arn, name, cx, || tags_at(arn, cx)).await
 }

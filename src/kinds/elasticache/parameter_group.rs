@@ -8,7 +8,7 @@ use aws_sdk_elasticache::operation::describe_cache_parameters::DescribeCachePara
 use aws_sdk_elasticache::types::{CacheParameterGroup, ParameterNameValue};
 use serde::{Deserialize, Serialize};
 
-use super::{arn, owned, retag, sdk_tags};
+use super::{Owned, arn, owned, retag, sdk_tags};
 use crate::cloud::Fault;
 use crate::kinds::ec2::{remove, text};
 use crate::resource::{
@@ -115,7 +115,7 @@ impl Resource for ParameterGroup {
         for group in list(cx).await? {
             let arn = text(group.arn());
             let name = text(group.cache_parameter_group_name());
-            let Some((address, tags)) = owned(&arn, &name, &Self::KIND, cx).await? else {
+            let Some(Owned { address, tags }) = owned(&arn, &name, &Self::KIND, cx).await? else {
                 continue;
             };
             found.push(Found {

@@ -12,7 +12,7 @@ use aws_sdk_elasticache::types::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{CacheParameterGroupRef, SubnetGroup, owned, retag, sdk_tags};
+use super::{CacheParameterGroupRef, Owned, SubnetGroup, owned, retag, sdk_tags};
 use crate::cloud::Fault;
 use crate::kinds::ec2::{SecurityGroup, text};
 use crate::kinds::kms::Key;
@@ -201,7 +201,7 @@ impl Resource for ReplicationGroup {
         for group in &groups {
             let id = text(group.replication_group_id());
             let arn = text(group.arn());
-            let Some((address, tags)) = owned(&arn, &id, &Self::KIND, cx).await? else {
+            let Some(Owned { address, tags }) = owned(&arn, &id, &Self::KIND, cx).await? else {
                 continue;
             };
             if nodes.is_none() {

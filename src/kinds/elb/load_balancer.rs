@@ -300,6 +300,10 @@ async fn list(cx: &CloudCx) -> Result<Vec<Live>, Fault> {
 
 /// The site's load balancers, with address and tags.
 pub(in crate::kinds) async fn ours(cx: &CloudCx) -> Result<Vec<(Live, Owned)>, Fault> {
+    cx.once("load balancers", || ask_ours(cx)).await
+}
+
+async fn ask_ours(cx: &CloudCx) -> Result<Vec<(Live, Owned)>, Fault> {
     let listed = list(cx).await?;
     let arns: Vec<String> = listed.iter().map(|b| text(b.load_balancer_arn())).collect();
     let mut owned = tags_of_ours(&LoadBalancer::KIND, &arns, cx).await?;

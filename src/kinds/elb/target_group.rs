@@ -363,6 +363,10 @@ async fn list(cx: &CloudCx) -> Result<Vec<Live>, Fault> {
 
 /// The site's target groups, with address and tags.
 pub(super) async fn ours(cx: &CloudCx) -> Result<Vec<(Live, Owned)>, Fault> {
+    cx.once("target groups", || ask_ours(cx)).await
+}
+
+async fn ask_ours(cx: &CloudCx) -> Result<Vec<(Live, Owned)>, Fault> {
     let listed = list(cx).await?;
     let arns: Vec<String> = listed.iter().map(|g| text(g.target_group_arn())).collect();
     let mut owned = tags_of_ours(&TargetGroup::KIND, &arns, cx).await?;

@@ -43,6 +43,28 @@ pub struct Grant {
     pub conditions: BTreeMap<String, BTreeMap<String, String>>,
 }
 
+impl Grant {
+    /// These actions on these things, where each condition holds: operator, key and value, as in a policy.
+    pub fn new(
+        sid: &str,
+        actions: &[&str],
+        on: Vec<Target>,
+        conditions: &[(&str, &str, &str)],
+    ) -> Self {
+        let mut all: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        for (operator, key, value) in conditions {
+            let pairs = all.entry((*operator).to_owned()).or_default();
+            pairs.insert((*key).to_owned(), (*value).to_owned());
+        }
+        Self {
+            sid: sid.to_owned(),
+            actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+            on,
+            conditions: all,
+        }
+    }
+}
+
 /// What an allowance is about.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -52,6 +74,8 @@ pub enum Target {
     Bucket(Ref<Bucket>),
     /// Everything in the bucket.
     Objects(Ref<Bucket>),
+    /// Everything in the bucket below a folder, given without its slash.
+    Folder(Ref<Bucket>, String),
     Key(Ref<Key>),
     Secret(Ref<Secret>),
     Topic(Ref<Topic>),
@@ -79,7 +103,7 @@ impl Target {
     fn address(&self) -> Option<&Address> {
         match self {
             Self::Any | Self::Arn(_) => None,
-            Self::Bucket(to) | Self::Objects(to) => Some(to.address()),
+            Self::Bucket(to) | Self::Objects(to) | Self::Folder(to, _) => Some(to.address()),
             Self::Key(to) => Some(to.address()),
             Self::Secret(to) => Some(to.address()),
             Self::Topic(to) => Some(to.address()),
@@ -92,6 +116,7 @@ impl Target {
             Self::Arn(arn) => arn.clone(),
             Self::Bucket(to) => outputs.of(to)?.arn,
             Self::Objects(to) => format!("{}/*", outputs.of(to)?.arn),
+            Self::Folder(to, folder) => format!("{}/{folder}/*", outputs.of(to)?.arn),
             Self::Key(to) => outputs.of(to)?.arn,
             Self::Secret(to) => outputs.of(to)?.arn,
             Self::Topic(to) => outputs.of(to)?.arn,

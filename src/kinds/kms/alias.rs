@@ -61,9 +61,8 @@ impl Resource for Alias {
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
-        let keys: BTreeMap<&str, Address> = cx
-            .listing()
-            .await?
+        let listing = cx.listing().await?;
+        let keys: BTreeMap<&str, Address> = listing
             .by_arn
             .iter()
             .filter(|(arn, _)| arn.contains(":kms:"))

@@ -1,10 +1,10 @@
-//! The site's own encryption key.
+//! The site's own encryption keys: one for its data, one for what recovery points must not keep beside the data.
 //!
 //! A key has no name and no client token: its tags tell it from others, and they are there from the first
 //! moment. AWS never deletes a key at once; the days it waits are kept in a tag, because deletion knows only
 //! the key's id. A key that waits for its end is no longer ours: a new site gets a new key.
 //!
-//! Calls of a survey: the shared listing, and three for each key of the site (there is one).
+//! Calls of a survey: the shared listing, and three for each key of the site (there are two).
 
 use aws_sdk_kms::types::{KeyMetadata, KeyState, Tag};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::cloud::Fault;
 use crate::kinds::ec2::remove;
 use crate::resource::{
     Address, ApplyCx, Bears, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness,
-    Replay, Resource, Scope, Tags,
+    Replay, Resource, SITE_TAG, Scope, Tags,
 };
 
 /// Where the days of waiting are remembered, for `delete`.
@@ -25,11 +25,30 @@ const PENDING_DEFAULT: i32 = 30;
 #[derive(Debug, Clone, Serialize)]
 pub struct Key {
     pub description: String,
+    pub used_for: KeyUse,
+    /// The account whose vault of AWS Backup gets copies of what is encrypted with this key: its AWS Backup, and nobody
+    /// else there, may open it. Only for a key of data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copied_into: Option<String>,
     /// Whether AWS makes new key material every year.
     pub rotation: bool,
     /// How many days a deleted key can still be called back, 7 to 30.
     pub pending_days: u32,
 }
+
+/// What a key encrypts; its policy follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyUse {
+    /// Disks, databases, buckets, secrets: used through AWS services.
+    Data,
+    /// Secrets and configuration inside recovery points: used directly, and only by who names the site in the
+    /// encryption context ([`CONTEXT`]). No AWS service can use it, so nothing else is ever encrypted with it.
+    Recovery,
+}
+
+/// The key of the encryption context that the recovery key asks for; its value is the site's name.
+pub const CONTEXT: &str = SITE_TAG;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyOutput {
@@ -50,6 +69,16 @@ pub struct KeyLive {
 impl Key {
     fn extra(&self) -> Tags {
         Tags::new().with(PENDING_TAG, self.pending_days.to_string())
+    }
+
+    /// Who may do what with it.
+    fn policy(&self, scope: &Scope) -> Value {
+        let mut policy = policy(self.used_for, scope);
+        if let (Some(account), Some(list)) = (&self.copied_into, policy["Statement"].as_array_mut())
+        {
+            list.extend(copies(account));
+        }
+        policy
     }
 }
 
@@ -88,7 +117,7 @@ impl Resource for Key {
             .field("description", &self.description, &live.description)
             .field("rotation", self.rotation, live.rotation)
             .field("enabled", true, live.enabled)
-            .field("policy", policy(cx.scope), &live.policy)
+            .field("policy", self.policy(cx.scope), &live.policy)
             .field("tags", cx.tags(&self.extra()), &live.tags)
     }
 
@@ -134,7 +163,7 @@ impl Resource for Key {
                     .kms
                     .create_key()
                     .description(&self.description)
-                    .policy(policy(cx.cloud.scope()).to_string())
+                    .policy(self.policy(cx.cloud.scope()).to_string())
                     .set_tags(Some(sdk_tags(&cx.tags(&self.extra()))))
                     .send()
             })
@@ -175,7 +204,7 @@ impl Resource for Key {
                         kms.put_key_policy()
                             .key_id(id)
                             .policy_name("default")
-                            .policy(policy(cx.cloud.scope()).to_string())
+                            .policy(self.policy(cx.cloud.scope()).to_string())
                             .send()
                     })
                     .await?;
@@ -340,13 +369,56 @@ fn readiness(key: &KeyMetadata) -> Readiness<KeyOutput> {
     }
 }
 
-/// Who may do what with the key.
+/// Who may do what with a key.
+fn policy(used_for: KeyUse, scope: &Scope) -> Value {
+    match used_for {
+        KeyUse::Data => data_policy(scope),
+        KeyUse::Recovery => recovery_policy(scope),
+    }
+}
+
+/// The account's administrators rule the key by their IAM policies, and so does the role of the appliance host, whose
+/// policy lets it seal and open for its own site. Naming the role here would tie the key to a role that is made after
+/// it, and would lock everybody out if the role were gone.
 ///
+/// What is sealed can be opened only by who says whose it is: without the site in the encryption context every use is
+/// denied, and so are grants, which are how AWS services would use a key. Administrators too name the site.
+fn recovery_policy(scope: &Scope) -> Value {
+    let (account, site) = (&scope.account, &scope.site);
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Administration",
+                "Effect": "Allow",
+                "Principal": {"AWS": format!("arn:aws:iam::{account}:root")},
+                "Action": "kms:*",
+                "Resource": "*"
+            },
+            {
+                "Sid": "OnlyInTheNameOfTheSite",
+                "Effect": "Deny",
+                "Principal": {"AWS": "*"},
+                "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"],
+                "Resource": "*",
+                "Condition": {"StringNotEquals": {(format!("kms:EncryptionContext:{CONTEXT}")): site}}
+            },
+            {
+                "Sid": "NoGrants",
+                "Effect": "Deny",
+                "Principal": {"AWS": "*"},
+                "Action": "kms:CreateGrant",
+                "Resource": "*"
+            }
+        ]
+    })
+}
+
 /// The account's administrators rule it by their IAM policies. Nodes and people of the account use it
 /// through AWS services only, never on raw bytes. Auto Scaling starts instances by its own service-linked
 /// role; that role may not exist yet in a young account, and a principal that does not exist is refused, so it
 /// is named in a condition. The services at the end write encrypted things without a caller of the account.
-fn policy(scope: &Scope) -> Value {
+fn data_policy(scope: &Scope) -> Value {
     let (account, region) = (&scope.account, &scope.region);
     let crypto = json!([
         "kms:Encrypt",
@@ -441,24 +513,113 @@ fn policy(scope: &Scope) -> Value {
     })
 }
 
+/// What AWS Backup of another account needs to take a copy: the source is opened there, and closed again with the key
+/// of the vault (<https://repost.aws/knowledge-center/backup-cross-account-copy-error>). The account is named as a whole,
+/// because a role that it does not have yet would be refused, and the condition leaves its AWS Backup of it.
+fn copies(account: &str) -> [Value; 2] {
+    let principal = json!({"AWS": format!("arn:aws:iam::{account}:root")});
+    let backup = format!(
+        "arn:aws:iam::{account}:role/aws-service-role/backup.amazonaws.com/AWSServiceRoleForBackup"
+    );
+    [
+        json!({
+            "Sid": "CopiesIntoTheVault",
+            "Effect": "Allow",
+            "Principal": principal,
+            "Action": [
+                "kms:Decrypt",
+                "kms:ReEncrypt*",
+                "kms:GenerateDataKey*",
+                "kms:DescribeKey"
+            ],
+            "Resource": "*",
+            "Condition": {"ArnLike": {"aws:PrincipalArn": backup}}
+        }),
+        json!({
+            "Sid": "GrantsForCopies",
+            "Effect": "Allow",
+            "Principal": principal,
+            "Action": "kms:CreateGrant",
+            "Resource": "*",
+            "Condition": {
+                "ArnLike": {"aws:PrincipalArn": backup},
+                "Bool": {"kms:GrantIsForAWSResource": "true"}
+            }
+        }),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn nobody_uses_the_key_from_outside_the_account() {
-        let scope = Scope {
+    fn scope() -> Scope {
+        Scope {
             site: "acme".into(),
             account: "123456789012".into(),
             region: "eu-west-1".into(),
             tags: Tags::new(),
-        };
-        for statement in policy(&scope)["Statement"].as_array().unwrap() {
-            let open = statement["Principal"]["AWS"] == "*";
-            assert!(
-                !open || statement["Condition"].to_string().contains("123456789012"),
-                "{statement}"
-            );
         }
+    }
+
+    #[test]
+    fn nobody_uses_a_key_from_outside_the_account() {
+        for used_for in [KeyUse::Data, KeyUse::Recovery] {
+            let policy = policy(used_for, &scope());
+            for statement in policy["Statement"].as_array().unwrap() {
+                let open = statement["Principal"]["AWS"] == "*" && statement["Effect"] == "Allow";
+                assert!(
+                    !open || statement["Condition"].to_string().contains("123456789012"),
+                    "{statement}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_vault_s_account_gets_in_as_aws_backup_alone() {
+        let key = |copied_into: Option<&str>| Key {
+            description: "acme".into(),
+            used_for: KeyUse::Data,
+            copied_into: copied_into.map(str::to_owned),
+            rotation: true,
+            pending_days: 30,
+        };
+        let plain = key(None).policy(&scope());
+        assert_eq!(plain, policy(KeyUse::Data, &scope()));
+        let shared = key(Some("210987654321")).policy(&scope());
+        let all = shared["Statement"].as_array().unwrap();
+        let foreign: Vec<_> = all
+            .iter()
+            .filter(|s| s["Principal"].to_string().contains("210987654321"))
+            .collect();
+        assert_eq!(foreign.len(), 2);
+        for statement in foreign {
+            let who = statement["Condition"]["ArnLike"]["aws:PrincipalArn"]
+                .as_str()
+                .unwrap();
+            assert!(
+                who.ends_with("backup.amazonaws.com/AWSServiceRoleForBackup"),
+                "{who}"
+            );
+            assert!(!statement["Action"].to_string().contains("kms:*"));
+        }
+    }
+
+    #[test]
+    fn the_recovery_key_opens_nothing_without_the_name_of_the_site() {
+        let policy = policy(KeyUse::Recovery, &scope());
+        let all = policy["Statement"].as_array().unwrap();
+        let deny: Vec<_> = all.iter().filter(|s| s["Effect"] == "Deny").collect();
+        let condition = &deny[0]["Condition"]["StringNotEquals"];
+        assert_eq!(condition["kms:EncryptionContext:gantry:site"], "acme");
+        for action in ["kms:Decrypt", "kms:GenerateDataKey*", "kms:CreateGrant"] {
+            let denied = deny
+                .iter()
+                .any(|s| s["Action"].to_string().contains(action));
+            assert!(denied, "{action}");
+        }
+        // And no service is let in, as with the key of the data.
+        assert!(!policy.to_string().contains("ViaService"));
     }
 }

@@ -1,10 +1,10 @@
-//! KMS: the site's key and its name.
+//! KMS: the site's keys and their names.
 
 mod alias;
 mod key;
 
 pub use self::alias::{Alias, AliasOutput};
-pub use self::key::{Key, KeyOutput};
+pub use self::key::{CONTEXT, Key, KeyOutput, KeyUse};
 use crate::resource::KindInfo;
 
 pub const KINDS: &[KindInfo] = &[KindInfo::of::<Key>(), KindInfo::of::<Alias>()];

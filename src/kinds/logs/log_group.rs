@@ -4,13 +4,13 @@
 //! the beginning of their names, so the survey makes a listing for each of the two beginnings that a site's
 //! groups have.
 
-use std::collections::HashMap;
-
 use aws_sdk_cloudwatchlogs::types::LogGroup as Live;
 use serde::{Deserialize, Serialize};
 
 use crate::cloud::Fault;
-use crate::kinds::tagged::{Whose, gone_is_fine, owned_by_tags, partition, surplus, text, whose};
+use crate::kinds::tagged::{
+    Whose, gone_is_fine, owned_by_tags, partition, surplus, tag_map, text, whose,
+};
 use crate::resource::{
     Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Replay,
     Resource, SITE_TAG, Tags,
@@ -69,8 +69,7 @@ impl Resource for LogGroup {
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
         let site = cx.site();
-        let mut listed = list(&format!("/aws/rds/instance/gantry-{site}-"), cx).await?;
-        listed.extend(list(&format!("/gantry/{site}/"), cx).await?);
+        let listed = list(&format!("/aws/rds/instance/gantry-{site}-"), cx).await?;
         let mut found = Vec::new();
         for group in listed {
             let name = text(group.log_group_name());
@@ -130,7 +129,7 @@ impl Resource for LogGroup {
                     .logs
                     .create_log_group()
                     .log_group_name(&self.name)
-                    .set_tags(Some(sdk_tags(&tags)))
+                    .set_tags(Some(tag_map(&tags)))
                     .send()
             })
             .await;
@@ -236,12 +235,6 @@ fn shared_beginning<'a>(names: &[&'a str]) -> &'a str {
     first.get(..end).unwrap_or_default()
 }
 
-fn sdk_tags(tags: &Tags) -> HashMap<String, String> {
-    tags.iter()
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .collect()
-}
-
 async fn list(prefix: &str, cx: &CloudCx) -> Result<Vec<Live>, Fault> {
     let prefix = (!prefix.is_empty()).then(|| prefix.to_owned());
     cx.read("logs:DescribeLogGroups", || {
@@ -286,7 +279,7 @@ async fn tag(arn: &str, tags: &Tags, cx: &ApplyCx<'_>) -> Result<(), Fault> {
                 .logs
                 .tag_resource()
                 .resource_arn(arn)
-                .set_tags(Some(sdk_tags(tags)))
+                .set_tags(Some(tag_map(tags)))
                 .send()
         })
         .await?;

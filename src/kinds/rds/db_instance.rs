@@ -85,6 +85,7 @@ impl Resource for DbInstance {
         "rds:CreateDBInstance",
         "rds:DescribeDBInstances",
         "rds:ModifyDBInstance",
+        "rds:StartDBInstance",
         "rds:DeleteDBInstance",
         "rds:DeleteDBInstanceAutomatedBackup",
         "rds:CreateDBSnapshot",
@@ -234,6 +235,7 @@ impl Resource for DbInstance {
         if diff.has("tags") {
             retag(&now.arn, &cx.tags(&Tags::new()), cx).await?;
         }
+        instance::start(&found, diff, cx).await?;
         if !instance::modifies(diff) {
             return Ok(());
         }

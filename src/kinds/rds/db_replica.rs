@@ -59,6 +59,7 @@ impl Resource for DbReplica {
         "rds:CreateDBInstanceReadReplica",
         "rds:DescribeDBInstances",
         "rds:ModifyDBInstance",
+        "rds:StartDBInstance",
         "rds:DeleteDBInstance",
         "rds:AddTagsToResource",
         "rds:RemoveTagsFromResource",
@@ -161,6 +162,7 @@ impl Resource for DbReplica {
                 if diff.has("tags") {
                     retag(&now.arn, &cx.tags(&Tags::new()), cx).await?;
                 }
+                instance::start(&found, diff, cx).await?;
                 if !instance::modifies(diff) {
                     return Ok(());
                 }

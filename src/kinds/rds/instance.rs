@@ -18,6 +18,8 @@ use crate::resource::{ApplyCx, CloudCx, Diff, Found, PlanCx, Readiness, Ref, Res
 
 /// The certificate authority of the server's own certificate: RSA 2048, the one every PostgreSQL client knows.
 pub(super) const CA: &str = "rds-ca-rsa2048-g1";
+/// The state of an instance that somebody stopped.
+const STOPPED: &str = "stopped";
 /// Days of performance data that cost nothing.
 pub(super) const INSIGHTS_DAYS: i32 = 7;
 
@@ -34,6 +36,8 @@ pub struct DbInstanceOutput {
 pub struct InstanceLive {
     pub identifier: String,
     pub arn: String,
+    /// Not stopped by hand.
+    pub running: bool,
     /// The identifier of the instance it is a replica of.
     pub source: Option<String>,
     pub class: String,
@@ -90,7 +94,8 @@ impl Common<'_> {
         let exports: BTreeSet<&String> = self.log_exports.iter().collect();
         // With scaling off RDS names no ceiling, or one that leaves no room.
         let ceiling = live.max_storage_gib.filter(|max| *max > live.storage_gib);
-        diff.field("class", self.class, &live.class)
+        diff.field("running", true, live.running)
+            .field("class", self.class, &live.class)
             .field(
                 "parameter_group",
                 self.parameter_group.wanted(cx),
@@ -183,9 +188,25 @@ impl Common<'_> {
     }
 }
 
-/// The fields that one modification sets; tags are set apart.
+/// The fields that one modification sets; tags are set apart, and so is whether it runs.
 pub(super) fn modifies(diff: &Diff) -> bool {
-    diff.fields.iter().any(|f| f.field != "tags")
+    let apart = ["tags", "running"];
+    diff.fields.iter().any(|f| !apart.contains(&&*f.field))
+}
+
+/// Starts what somebody stopped. Other changes are refused until it runs, and asked for again.
+pub(super) async fn start(instance: &Sdk, diff: &Diff, cx: &ApplyCx<'_>) -> Result<(), Fault> {
+    if !diff.has("running") || instance.db_instance_status() != Some(STOPPED) {
+        return Ok(());
+    }
+    cx.cloud
+        .put("rds:StartDBInstance", || {
+            let call = cx.aws().rds.start_db_instance();
+            call.set_db_instance_identifier(instance.db_instance_identifier().map(str::to_owned))
+                .send()
+        })
+        .await?;
+    Ok(())
 }
 
 /// SDK numbers are signed and of 32 bits.
@@ -217,7 +238,7 @@ pub(super) async fn survey<R>(cx: &CloudCx) -> Result<Vec<Found<R>>, Fault>
 where
     R: Resource<Id = String, Output = DbInstanceOutput, Live = InstanceLive>,
 {
-    let listed = list(&[], cx).await?;
+    let listed = cx.once("databases", || list(&[], cx)).await?;
     Ok(listed
         .iter()
         .filter_map(|instance| {
@@ -230,7 +251,7 @@ where
             Some(Found {
                 address,
                 id: live.identifier.clone(),
-                readiness: readiness(instance),
+                readiness: standing(instance),
                 live,
             })
         })
@@ -349,6 +370,7 @@ pub(super) fn live(i: &Sdk) -> InstanceLive {
     InstanceLive {
         identifier: text(i.db_instance_identifier()),
         arn: text(i.db_instance_arn()),
+        running: i.db_instance_status() != Some(STOPPED),
         source: i
             .read_replica_source_db_instance_identifier()
             .map(str::to_owned),
@@ -412,37 +434,59 @@ pub(super) fn live(i: &Sdk) -> InstanceLive {
     }
 }
 
+/// For a survey: what is stopped or full is there with all its settings, and an install changes those.
+fn standing(i: &Sdk) -> Readiness<DbInstanceOutput> {
+    match i.db_instance_status() {
+        Some(STOPPED | "storage-full") => ready(i),
+        _ => readiness(i),
+    }
+}
+
+fn ready(i: &Sdk) -> Readiness<DbInstanceOutput> {
+    let state = text(i.db_instance_status());
+    match i.endpoint().and_then(Endpoint::address) {
+        Some(endpoint) => Readiness::Ready(DbInstanceOutput {
+            identifier: text(i.db_instance_identifier()),
+            arn: text(i.db_instance_arn()),
+            endpoint: endpoint.to_owned(),
+            port: i
+                .endpoint()
+                .and_then(Endpoint::port)
+                .and_then(|p| p.try_into().ok())
+                .unwrap_or(5432),
+        }),
+        None => Readiness::Pending(state.into()),
+    }
+}
+
 /// Some states with work going on leave the database in use.
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html>
 fn readiness(i: &Sdk) -> Readiness<DbInstanceOutput> {
     let state = text(i.db_instance_status());
-    let endpoint = i.endpoint().and_then(Endpoint::address).map(str::to_owned);
     match state.as_str() {
         "available"
         | "backing-up"
         | "storage-optimization"
         | "configuring-enhanced-monitoring"
         | "configuring-iam-database-auth"
-        | "configuring-log-exports" => match endpoint {
-            Some(endpoint) => Readiness::Ready(DbInstanceOutput {
-                identifier: text(i.db_instance_identifier()),
-                arn: text(i.db_instance_arn()),
-                endpoint,
-                port: i
-                    .endpoint()
-                    .and_then(Endpoint::port)
-                    .and_then(|p| p.try_into().ok())
-                    .unwrap_or(5432),
-            }),
-            None => Readiness::Pending(state.into()),
-        },
-        "failed"
-        | "stopped"
-        | "storage-full"
-        | "insufficient-capacity"
-        | "inaccessible-encryption-credentials"
-        | "inaccessible-encryption-credentials-recoverable"
-        | "restore-error" => Readiness::Broken(state.into()),
+        | "configuring-log-exports" => ready(i),
+        // It keeps its data through these, and comes back once the cause is gone.
+        "insufficient-capacity" => Readiness::Held(Box::new(Fault::Capacity {
+            call: "rds:StartDBInstance".into(),
+            code: state,
+            message: "AWS has no machine of this class in this zone for it".into(),
+        })),
+        "inaccessible-encryption-credentials-recoverable" => {
+            Readiness::Held(Box::new(Fault::Broken {
+                call: "rds:StartDBInstance".into(),
+                message: format!(
+                    "{state}: it cannot use its KMS key; enable the key, and start the database"
+                ),
+            }))
+        }
+        "failed" | "inaccessible-encryption-credentials" | "restore-error" => {
+            Readiness::Broken(state.into())
+        }
         other if other.starts_with("incompatible-") => Readiness::Broken(state.into()),
         _ => Readiness::Pending(state.into()),
     }

@@ -15,8 +15,9 @@ pub use self::parameter_group::{
     ParameterGroup, ParameterGroupLive, ParameterGroupOutput, ParameterGroupRef,
 };
 pub use self::subnet_group::{SubnetGroup, SubnetGroupLive, SubnetGroupOutput};
+use super::tagged::{Owned, owned_or_asked};
 use crate::cloud::Fault;
-use crate::resource::{Address, ApplyCx, CloudCx, KindInfo, Tags};
+use crate::resource::{ApplyCx, CloudCx, Kind, KindInfo, Tags};
 
 /// The kinds of RDS.
 pub const KINDS: &[KindInfo] = &[
@@ -82,24 +83,7 @@ async fn tags_at(arn: &str, cx: &CloudCx) -> Result<Tags, Fault> {
     Ok(tags_of(answer.tag_list()))
 }
 
-/// Address and tags of a group of ours. Group listings show no tags: the shared listing has them, and what it
-/// does not show yet but bears a name of this site is asked (there are a handful of groups in a site).
-async fn owned(
-    arn: &str,
-    name: &str,
-    kind: &crate::resource::Kind,
-    cx: &CloudCx,
-) -> Result<Option<(Address, Tags)>, Fault> {
-    let mut tags = cx.tags_by_arn(arn).await?.ours();
-    if tags.address().is_none() {
-        if !name.starts_with(&format!("gantry-{}-", cx.site())) {
-            return Ok(None);
-        }
-        tags = tags_at(arn, cx).await?;
-    }
-    let ours = tags.get(crate::resource::SITE_TAG) == Some(cx.site());
-    Ok(tags
-        .address()
-        .filter(|a| ours && a.kind() == kind)
-        .map(|address| (address, tags)))
+/// Address and tags of a group of ours: group listings show no tags.
+async fn owned(arn: &str, name: &str, kind: &Kind, cx: &CloudCx) -> Result<Option<Owned>, Fault> {
+    owned_or_asked(kind, arn, name, cx, || tags_at(arn, cx)).await
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use aws_sdk_rds::types::{ApplyMethod, DbParameterGroup, Parameter};
 use serde::{Deserialize, Serialize};
 
-use super::{owned, retag, sdk_tags};
+use super::{Owned, owned, retag, sdk_tags};
 use crate::cloud::Fault;
 use crate::kinds::ec2::{remove, text};
 use crate::resource::{
@@ -113,7 +113,7 @@ impl Resource for ParameterGroup {
         for group in list(cx).await? {
             let arn = text(group.db_parameter_group_arn());
             let name = text(group.db_parameter_group_name());
-            let Some((address, tags)) = owned(&arn, &name, &Self::KIND, cx).await? else {
+            let Some(Owned { address, tags }) = owned(&arn, &name, &Self::KIND, cx).await? else {
                 continue;
             };
             found.push(Found {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_rds::types::{DbSubnetGroup, Subnet as SdkSubnet};
 use serde::{Deserialize, Serialize};
 
-use super::{owned, retag, sdk_tags};
+use super::{Owned, owned, retag, sdk_tags};
 use crate::cloud::Fault;
 use crate::kinds::ec2::{Subnet, remove, text};
 use crate::resource::{
@@ -79,7 +79,7 @@ impl Resource for SubnetGroup {
         for group in list(cx).await? {
             let arn = text(group.db_subnet_group_arn());
             let name = text(group.db_subnet_group_name());
-            let Some((address, tags)) = owned(&arn, &name, &Self::KIND, cx).await? else {
+            let Some(Owned { address, tags }) = owned(&arn, &name, &Self::KIND, cx).await? else {
                 continue;
             };
             found.push(Found {

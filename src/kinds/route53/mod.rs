@@ -2,7 +2,7 @@
 
 mod record;
 
-pub use self::record::{Record, RecordOutput, RecordValue};
+pub use self::record::{Record, RecordOutput, RecordValue, hosted_zones};
 use crate::resource::KindInfo;
 
 /// The kinds of Route 53.

@@ -12,17 +12,18 @@
 //! Nothing waits until a change is in sync: ACM and browsers look for themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aws_sdk_route53::types::{
-    AliasTarget, Change as SdkChange, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet,
-    RrType,
+    AliasTarget, Change as SdkChange, ChangeAction, ChangeBatch, HostedZone, ResourceRecord,
+    ResourceRecordSet, RrType,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cloud::Fault;
 use crate::kinds::acm::{Certificate, ValidationRecord, certificates_of_ours, validation_records};
-use crate::kinds::ec2::ElasticIp;
+use crate::kinds::ec2::{ElasticIp, addresses_of_ours};
 use crate::kinds::elb::{LoadBalancer, balancers_of_ours};
 use crate::kinds::tagged::{gone_is_fine, text};
 use crate::resource::{
@@ -421,17 +422,8 @@ impl Marks {
         for (balancer, _) in balancers_of_ours(cx).await? {
             marks.balancers.insert(bare(&text(balancer.dns_name())));
         }
-        let answer = cx
-            .read("ec2:DescribeAddresses", || {
-                cx.aws()
-                    .ec2
-                    .describe_addresses()
-                    .filters(cx.site_filter())
-                    .send()
-            })
-            .await?;
-        marks.addresses = answer
-            .addresses()
+        marks.addresses = addresses_of_ours(cx)
+            .await?
             .iter()
             .map(|a| text(a.public_ip()))
             .collect();
@@ -459,19 +451,22 @@ impl Marks {
     }
 }
 
+/// Every hosted zone of the account, private ones too: asked for once, for a survey and for finding out facts.
+pub async fn hosted_zones(cx: &CloudCx) -> Result<Arc<Vec<HostedZone>>, Fault> {
+    cx.once("route53/hosted_zones", || async {
+        let call = || {
+            let call = cx.aws().route53.list_hosted_zones();
+            let pages = call.into_paginator().items();
+            pages.send().collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Arc::new(cx.read("route53:ListHostedZones", call).await?))
+    })
+    .await
+}
+
 /// The public zones in which records of ours may lie.
 async fn zones(cx: &CloudCx, marks: &Marks) -> Result<Vec<String>, Fault> {
-    let listed = cx
-        .read("route53:ListHostedZones", || {
-            cx.aws()
-                .route53
-                .list_hosted_zones()
-                .into_paginator()
-                .items()
-                .send()
-                .collect::<Result<Vec<_>, _>>()
-        })
-        .await?;
+    let listed = hosted_zones(cx).await?;
     Ok(listed
         .iter()
         .filter(|z| !z.config().is_some_and(|c| c.private_zone()))

@@ -2,7 +2,9 @@
 
 mod bucket;
 
-pub use self::bucket::{Bucket, BucketEncryption, BucketOutput, Delivery, LifecycleRule, Purpose};
+pub use self::bucket::{
+    Bucket, BucketEncryption, BucketOutput, Delivery, LOCKABLE, LifecycleRule, Purpose,
+};
 use crate::resource::KindInfo;
 
 /// The kinds of S3.

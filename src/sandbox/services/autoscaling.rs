@@ -15,6 +15,7 @@ use crate::sandbox::world::{Millis, Row, World};
 pub const ACTIONS: &[&str] = &[
     "CreateAutoScalingGroup",
     "DescribeAutoScalingGroups",
+    "DescribeScalingActivities",
     "UpdateAutoScalingGroup",
     "DeleteAutoScalingGroup",
     "AttachLoadBalancerTargetGroups",
@@ -36,10 +37,13 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
     let answer = match call.action.as_str() {
         "CreateAutoScalingGroup" => create(world, call),
         "DescribeAutoScalingGroups" => list(world, call),
+        "DescribeScalingActivities" => activities(world, call),
         "UpdateAutoScalingGroup" => update(world, call),
         "DeleteAutoScalingGroup" => delete(world, call),
         "AttachLoadBalancerTargetGroups" => targets(world, call, true),
         "DetachLoadBalancerTargetGroups" => targets(world, call, false),
+        "SuspendProcesses" => processes(world, call, true),
+        "ResumeProcesses" => processes(world, call, false),
         "CreateOrUpdateTags" => tag(world, call),
         "DeleteTags" => untag(world, call),
         "PutScalingPolicy" => put_policy(world, call),
@@ -210,7 +214,8 @@ fn create(world: &mut World, call: &Call) -> Outcome {
         "HealthCheckType": call.opt("HealthCheckType").unwrap_or("EC2"),
         "HealthCheckGracePeriod": call.int("HealthCheckGracePeriod").unwrap_or_default(),
         "VPCZoneIdentifier": zones.join(","), "CreatedTime": ec2::when(call.now),
-        "NewInstancesProtectedFromScaleIn": false, "_targetGroups": arns, "_passedOn": []});
+        "NewInstancesProtectedFromScaleIn": false, "_targetGroups": arns, "_passedOn": [],
+        "_failed": null});
     world.insert(&call.region, GROUPS, &name, v, call.now);
     set_tags(world, &call.region, &name, call.list("Tags"));
     Ok(json!({}).into())
@@ -295,12 +300,18 @@ fn add(world: &mut World, region: &str, now: Millis, name: &str, group: &Row) ->
         return false;
     };
     let p = json!({"LaunchTemplate": group.v["LaunchTemplate"]});
-    let Ok(prepared) = launch::prepare(world, region, now, &p, Some(&subnet)) else {
-        return false;
+    let prepared = launch::prepare(world, region, now, &p, Some(&subnet)).and_then(|prepared| {
+        launch::quota(world, region, prepared.vcpus())?;
+        Ok(prepared)
+    });
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(refusal) => {
+            note(world, region, now, name, Some(&refusal.message));
+            return false;
+        }
     };
-    if launch::quota(world, region, prepared.vcpus()).is_err() {
-        return false;
-    }
+    note(world, region, now, name, None);
     let passed = texts(&group.v["_passedOn"]);
     let mut tags: BTreeMap<String, String> = group
         .tags
@@ -314,6 +325,37 @@ fn add(world: &mut World, region: &str, now: Millis, name: &str, group: &Row) ->
         register(world, region, now, &arn, &id);
     }
     true
+}
+
+/// Notes how the newest launch failed. AWS remembers every activity for six weeks; here a failure is forgotten with the
+/// next launch that works.
+fn note(world: &mut World, region: &str, now: Millis, group: &str, why: Option<&str>) {
+    let failed = |row: &Row| row.v["_failed"]["message"].as_str().map(ToOwned::to_owned);
+    let Some(before) = world.get(region, GROUPS, group).map(failed) else {
+        return;
+    };
+    // Asking for the row to change it marks the world as changed.
+    if before.as_deref() == why {
+        return;
+    }
+    if let Some(row) = world.get_mut(region, GROUPS, group) {
+        row.set(
+            "_failed",
+            why.map_or(Value::Null, |why| json!({"message": why, "at": now})),
+        );
+    }
+}
+
+fn activities(world: &mut World, call: &Call) -> Outcome {
+    let (name, row) = named(world, call)?;
+    let failed = row.v.get("_failed").filter(|f| !f.is_null()).map(|failed| {
+        let at = ec2::when(failed["at"].as_i64().unwrap_or_default());
+        json!({"ActivityId": format!("{name}-launch"), "AutoScalingGroupName": name,
+            "Description": "Launching a new EC2 instance", "Cause": "an instance was started in response to a difference between desired and actual capacity",
+            "StartTime": at, "EndTime": at, "StatusCode": "Failed", "Progress": 100,
+            "StatusMessage": format!("{} Launching EC2 instance failed.", failed["message"].as_str().unwrap_or_default())})
+    });
+    Ok(page(call, failed.into_iter().collect(), "Activities").into())
 }
 
 fn register(world: &mut World, region: &str, now: Millis, arn: &str, node: &str) {
@@ -391,6 +433,11 @@ fn shown(world: &World, region: &str, name: &str, row: &Row) -> Value {
     v["AvailabilityZones"] = json!({"member": zones});
     v["TargetGroupARNs"] = json!({"member": row.v["_targetGroups"]});
     v["Tags"] = json!({"member": tags});
+    let suspended: Vec<Value> = texts(&row.v["_suspended"])
+        .iter()
+        .map(|process| json!({"ProcessName": process, "SuspensionReason": "User suspended"}))
+        .collect();
+    v["SuspendedProcesses"] = json!({"member": suspended});
     v["TerminationPolicies"] = json!({"member": ["Default"]});
     v
 }
@@ -546,6 +593,42 @@ fn targets(world: &mut World, call: &Call, on: bool) -> Outcome {
     }
     if let Some(row) = world.get_mut(&call.region, GROUPS, &name) {
         row.set("_targetGroups", have);
+    }
+    Ok(json!({}).into())
+}
+
+/// What a group does by itself, and may be told to leave for a while.
+const PROCESSES: [&str; 9] = [
+    "Launch",
+    "Terminate",
+    "AddToLoadBalancer",
+    "AlarmNotification",
+    "AZRebalance",
+    "HealthCheck",
+    "InstanceRefresh",
+    "ReplaceUnhealthy",
+    "ScheduledActions",
+];
+
+fn processes(world: &mut World, call: &Call, suspend: bool) -> Outcome {
+    let (name, row) = named(world, call)?;
+    standing(&name, row)?;
+    let mut suspended = texts(&row.v["_suspended"]);
+    let mut asked: Vec<&str> = call.texts("ScalingProcesses");
+    if asked.is_empty() {
+        asked = PROCESSES.to_vec();
+    }
+    for process in asked {
+        if !PROCESSES.contains(&process) {
+            return Err(invalid(format!("{process} is not a valid process")));
+        }
+        suspended.retain(|s| s != process);
+        if suspend {
+            suspended.push(process.to_owned());
+        }
+    }
+    if let Some(row) = world.get_mut(&call.region, GROUPS, &name) {
+        row.set("_suspended", suspended);
     }
     Ok(json!({}).into())
 }

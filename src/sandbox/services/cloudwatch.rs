@@ -1,4 +1,4 @@
-//! CloudWatch: metric alarms.
+//! CloudWatch: metric alarms, and the data of gantry's own metrics.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::tag_rules;
 use crate::sandbox::call::{Call, Outcome, Refusal};
+use crate::sandbox::signals::{METRICS, keep};
 use crate::sandbox::world::{Millis, Row, World};
 
 const TABLE: &str = "cloudwatch/alarm";
@@ -14,6 +15,7 @@ pub const ACTIONS: &[&str] = &[
     "PutMetricAlarm",
     "DescribeAlarms",
     "DeleteAlarms",
+    "PutMetricData",
     "TagResource",
     "UntagResource",
     "ListTagsForResource",
@@ -24,6 +26,7 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
         "PutMetricAlarm" => put(world, call),
         "DescribeAlarms" => describe(world, call),
         "DeleteAlarms" => delete(world, call),
+        "PutMetricData" => put_data(world, call),
         "TagResource" => tag(world, call),
         "UntagResource" => untag(world, call),
         "ListTagsForResource" => list_tags(world, call),
@@ -110,7 +113,10 @@ fn check(call: &Call) -> Result<(), Refusal> {
     if call.at("Threshold").and_then(Value::as_f64).is_none() {
         return Err(Refusal::bad("MissingParameter", "Threshold is required"));
     }
-    let dimensions = call.list("Dimensions");
+    check_dimensions(call.list("Dimensions"))
+}
+
+fn check_dimensions(dimensions: &[Value]) -> Result<(), Refusal> {
     let empty = |d: &Value, k: &str| d[k].as_str().is_none_or(str::is_empty);
     if dimensions.len() > 30
         || dimensions
@@ -122,6 +128,80 @@ fn check(call: &Call) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// How far from now a value may be; <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>.
+const OLDEST: Millis = 14 * 24 * 60 * 60 * 1_000;
+const FARTHEST: Millis = 2 * 60 * 60 * 1_000;
+
+const UNITS: &[&str] = &[
+    "Seconds",
+    "Microseconds",
+    "Milliseconds",
+    "Bytes",
+    "Kilobytes",
+    "Megabytes",
+    "Gigabytes",
+    "Terabytes",
+    "Percent",
+    "Count",
+    "Bytes/Second",
+    "Count/Second",
+    "None",
+];
+
+/// One value a datum is what gantry sends; sets of values are not played.
+fn put_data(world: &mut World, call: &Call) -> Outcome {
+    let namespace = call.need("Namespace")?;
+    if namespace.starts_with("AWS/") || namespace.starts_with(':') || namespace.len() > 255 {
+        return Err(invalid(format!(
+            "The value {namespace} for parameter Namespace is invalid."
+        )));
+    }
+    let data = call.list("MetricData");
+    if data.is_empty() || data.len() > 1_000 {
+        return Err(invalid("MetricData takes 1 to 1000 values"));
+    }
+    let mut rows = Vec::new();
+    for datum in data {
+        let name = datum["MetricName"].as_str().unwrap_or_default();
+        if name.is_empty() || name.len() > 255 {
+            return Err(Refusal::bad(
+                "MissingParameter",
+                "The parameter MetricData.member.1.MetricName is required.",
+            ));
+        }
+        check_dimensions(datum["Dimensions"].as_array().map_or(&[], Vec::as_slice))?;
+        let Some(value) = datum["Value"].as_f64().filter(|v| v.is_finite()) else {
+            return Err(invalid(format!(
+                "The value of {name} must be a number, and one only"
+            )));
+        };
+        let unit = datum["Unit"].as_str().unwrap_or("None");
+        if !UNITS.contains(&unit) {
+            return Err(invalid(format!("The unit {unit} is not valid")));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "seconds of this century, in milliseconds"
+        )]
+        let at = datum["Timestamp"]
+            .as_f64()
+            .map_or(call.now, |seconds| (seconds * 1_000.0) as Millis);
+        if at < call.now - OLDEST || at > call.now + FARTHEST {
+            return Err(invalid(
+                "The parameter MetricData.member.1.Timestamp must specify a time no more than two weeks in the past, and two hours in the future.",
+            ));
+        }
+        rows.push(
+            json!({"Namespace": namespace, "MetricName": name, "Value": value, "Unit": unit,
+            "Dimensions": datum["Dimensions"], "Timestamp": at}),
+        );
+    }
+    for v in rows {
+        keep(world, &call.region, METRICS, v, call.now);
+    }
+    Ok(json!({}).into())
 }
 
 /// Actions must be ARNs of topics and policies of this account that exist.

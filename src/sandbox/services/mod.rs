@@ -2,6 +2,7 @@
 
 mod acm;
 mod autoscaling;
+mod backup;
 mod cloudwatch;
 mod dlm;
 mod ec2;
@@ -10,6 +11,7 @@ mod elb;
 mod iam;
 mod kms;
 mod logs;
+mod presigned;
 mod quotas;
 mod rds;
 mod route53;
@@ -49,6 +51,7 @@ pub fn actions() -> Vec<String> {
 const SERVICES: &[(&str, &[&str])] = &[
     ("acm", acm::ACTIONS),
     ("autoscaling", autoscaling::ACTIONS),
+    ("backup", backup::ACTIONS),
     ("monitoring", cloudwatch::ACTIONS),
     ("dlm", dlm::ACTIONS),
     ("elasticache", elasticache::ACTIONS),
@@ -73,7 +76,7 @@ pub fn protocol(service: &str) -> Protocol {
         "ec2" => Protocol::Ec2,
         "monitoring" => Protocol::Cbor,
         "s3" | "route53" => Protocol::RestXml,
-        "dlm" => Protocol::RestJson,
+        "backup" | "dlm" => Protocol::RestJson,
         "acm" | "kms" | "logs" | "secretsmanager" | "ssm" | "servicequotas" | "tagging" => {
             Protocol::Json
         }
@@ -86,6 +89,7 @@ pub fn route(call: &mut Call) {
     match call.service.as_str() {
         "s3" => s3::route(call),
         "route53" => route53::route(call),
+        "backup" => backup::route(call),
         _ => dlm::route(call),
     }
 }
@@ -95,6 +99,7 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
     match call.service.as_str() {
         "acm" => acm::handle(world, call),
         "autoscaling" => autoscaling::handle(world, call),
+        "backup" => backup::handle(world, call),
         "monitoring" => cloudwatch::handle(world, call),
         "dlm" => dlm::handle(world, call),
         "ec2" => ec2::handle(world, call),

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::ec2::launch::PROCESSORS;
 use crate::cloud::quotas::{QUOTAS, QuotaLine};
 use crate::sandbox::call::{Call, Outcome, Refusal};
 use crate::sandbox::world::World;
@@ -25,15 +26,21 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
                         "The request failed because the specified service quota does not exist.",
                     )
                 })?;
-            Ok(
-                json!({"Quota": shown(world, call, line, world.quota(line.key, line.default))})
-                    .into(),
-            )
+            Ok(json!({"Quota": shown(world, call, line, allowed(world, line))}).into())
         }
-        "ListServiceQuotas" => list(world, call, |line| world.quota(line.key, line.default)),
+        "ListServiceQuotas" => list(world, call, |line| allowed(world, line)),
         "ListAWSDefaultServiceQuotas" => list(world, call, |line| line.default),
         _ => Err(Refusal::unknown_action(call)),
     }
+}
+
+/// What the calls of this world hold to.
+fn allowed(world: &World, line: &QuotaLine) -> u64 {
+    let usual = match line.key {
+        "vcpus" => PROCESSORS,
+        _ => line.default,
+    };
+    world.quota(line.key, usual)
 }
 
 fn need<'c>(call: &'c Call, name: &str) -> Result<&'c str, Refusal> {

@@ -1,11 +1,12 @@
-//! SNS: topics and who is subscribed to them.
+//! SNS: topics, who is subscribed to them, and what they are told.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::tag_rules;
+use super::{kms, tag_rules};
 use crate::sandbox::call::{Call, Outcome, Refusal};
+use crate::sandbox::signals::{MESSAGES, keep};
 use crate::sandbox::world::{Row, World};
 
 const TABLE: &str = "sns/topic";
@@ -32,6 +33,7 @@ pub const ACTIONS: &[&str] = &[
     "Subscribe",
     "Unsubscribe",
     "ListSubscriptionsByTopic",
+    "Publish",
     "TagResource",
     "UntagResource",
     "ListTagsForResource",
@@ -47,6 +49,7 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
         "Subscribe" => subscribe(world, call),
         "Unsubscribe" => unsubscribe(world, call),
         "ListSubscriptionsByTopic" => subscriptions(world, call),
+        "Publish" => publish(world, call),
         "TagResource" => tag(world, call),
         "UntagResource" => untag(world, call),
         "ListTagsForResource" => list_tags(world, call),
@@ -277,6 +280,35 @@ fn subscriptions(world: &mut World, call: &Call) -> Outcome {
         })
         .collect();
     Ok(page(call, "Subscriptions", all).into())
+}
+
+/// The longest message, in bytes; <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>.
+const LONGEST: usize = 256 * 1024;
+
+fn publish(world: &mut World, call: &Call) -> Outcome {
+    let (arn, row) = need(world, call, "TopicArn")?;
+    let text = call.opt("Message").unwrap_or_default();
+    if text.is_empty() {
+        return Err(invalid("Empty message"));
+    }
+    if text.len() > LONGEST {
+        return Err(invalid("Message too long"));
+    }
+    let subject = call.opt("Subject");
+    let fine = |s: &str| {
+        s.chars().count() <= 100
+            && s.starts_with(|c: char| c.is_ascii_graphic())
+            && s.chars().all(|c| c == ' ' || c.is_ascii_graphic())
+    };
+    if subject.is_some_and(|s| !fine(s)) {
+        return Err(invalid("Subject"));
+    }
+    if let Some(key) = row.v["_attributes"]["KmsMasterKeyId"].as_str() {
+        kms::usable(world, &call.region, key).map_err(|why| Refusal::bad("KMSDisabled", why))?;
+    }
+    let v = json!({"TopicArn": arn, "Subject": subject, "Message": text});
+    let id = keep(world, &call.region, MESSAGES, v, call.now);
+    Ok(json!({"MessageId": id}).into())
 }
 
 fn tag(world: &mut World, call: &Call) -> Outcome {

@@ -25,7 +25,7 @@ use super::{Command, Exit, Shell};
 /// 10:30:100`); people may be logging in too.
 const LOGINS_AT_ONCE: usize = 6;
 
-/// Who logs in on Ubuntu's images.
+/// Who logs in on every machine: the user that Ubuntu's images come with.
 const USER: &str = "ubuntu";
 
 /// Where a host listens and who logs in.

@@ -43,6 +43,16 @@ impl Cron {
         &self.text
     }
 
+    /// Minute, hour, day of the month, month, day of the week (Sunday is 0): a bit for each number that matches.
+    pub fn fields(&self) -> [u64; 5] {
+        self.fields
+    }
+
+    /// Whether one of the two days is enough.
+    pub fn either_day(&self) -> bool {
+        self.either_day
+    }
+
     /// Whether it fires in this minute of the site's wall clock.
     pub fn matches(&self, minute: jiff::civil::DateTime) -> bool {
         let has = |field: usize, number: i8| self.fields[field] & (1 << number) != 0;

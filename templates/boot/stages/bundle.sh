@@ -102,6 +102,7 @@ def table(name, rows):
         for row in rows:
             file.write("\t".join(str(v).lower() if isinstance(v, bool) else str(v) for v in row) + "\n")
 fields = {name: manifest[name] for name in ("deploy", "rds_ca")}
+fields["databases"] = bool(manifest.get("database"))
 for name in ("package", "volume"):
     fields.update({name + "." + key: value for key, value in (manifest[name] or {}).items()})
 table("fields", fields.items())

@@ -1,9 +1,11 @@
 //! Emptying a bucket: every version, every delete marker, every upload begun.
 
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{Delete, Error, ObjectIdentifier};
 
 use crate::cloud::Fault;
 use crate::resource::CloudCx;
+
+const CALL: &str = "s3:DeleteObjectVersion";
 
 /// Removes everything in the bucket, a page of at most 1,000 a call.
 pub(super) async fn empty(bucket: &str, cx: &CloudCx) -> Result<(), Fault> {
@@ -51,7 +53,6 @@ async fn versions(bucket: &str, cx: &CloudCx) -> Result<(Vec<ObjectIdentifier>, 
 }
 
 async fn remove(bucket: &str, page: Vec<ObjectIdentifier>, cx: &CloudCx) -> Result<(), Fault> {
-    const CALL: &str = "s3:DeleteObjectVersion";
     let delete = Delete::builder()
         .set_objects(Some(page))
         .quiet(true)
@@ -68,16 +69,30 @@ async fn remove(bucket: &str, page: Vec<ObjectIdentifier>, cx: &CloudCx) -> Resu
         })
         .await?;
     // The call as a whole says yes even when some of it was refused.
-    let Some(error) = answer.errors().first() else {
-        return Ok(());
-    };
+    match answer.errors().first() {
+        Some(error) => Err(refusal(bucket, error)),
+        None => Ok(()),
+    }
+}
+
+/// What one version's refusal means.
+fn refusal(bucket: &str, error: &Error) -> Fault {
     let (call, code) = (CALL.to_owned(), error.code().unwrap_or_default().to_owned());
     let message = format!(
         "{} in {bucket}: {}",
         error.key().unwrap_or_default(),
         error.message().unwrap_or_default()
     );
-    Err(match code.as_str() {
+    match code.as_str() {
+        // No permission helps against a lock.
+        "AccessDenied" if message.to_lowercase().contains("object lock") => Fault::Rejected {
+            call,
+            code,
+            message: format!(
+                "{message} Nobody can delete it before the time that `[backup] immutable_days` gave it is over; \
+                 run again then"
+            ),
+        },
         "AccessDenied" => Fault::Denied { call, message },
         "SlowDown" | "InternalError" | "ServiceUnavailable" => Fault::Later {
             call,
@@ -89,7 +104,7 @@ async fn remove(bucket: &str, page: Vec<ObjectIdentifier>, cx: &CloudCx) -> Resu
             code,
             message,
         },
-    })
+    }
 }
 
 async fn abort_uploads(bucket: &str, cx: &CloudCx) -> Result<(), Fault> {
@@ -119,5 +134,28 @@ async fn abort_uploads(bucket: &str, cx: &CloudCx) -> Result<(), Fault> {
         if !answer.is_truncated().unwrap_or(false) {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_no_missing_permission() {
+        let error = |message: &str| {
+            let error = Error::builder().key("points/x").code("AccessDenied");
+            error.message(message).build()
+        };
+        let locked = refusal(
+            "b",
+            &error("Access Denied because object protected by object lock."),
+        );
+        assert!(
+            matches!(&locked, Fault::Rejected { message, .. } if message.contains("immutable_days")),
+            "{locked}"
+        );
+        let denied = refusal("b", &error("Access Denied"));
+        assert!(matches!(denied, Fault::Denied { .. }), "{denied}");
     }
 }

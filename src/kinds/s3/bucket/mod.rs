@@ -3,9 +3,11 @@
 //! S3 has no listing that shows settings. A survey costs one `ListBuckets` for the site, the shared tag listing,
 //! and seven reads per bucket (versioning, encryption, public access block, ownership, policy, lifecycle,
 //! logging): each is a setting of its own that somebody can change, and S3 gives no two of them in one call.
-//! A bucket that the tag listing does not show (yet) costs one more, for its tags.
+//! A bucket that the tag listing does not show (yet) costs one more, for its tags; and the one bucket that may be
+//! locked costs one more, for its lock.
 
 mod empty;
+mod lock;
 mod policy;
 mod settings;
 
@@ -14,6 +16,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::lock::Lock;
 use self::settings::{Encryption, Rule};
 use crate::cloud::Fault;
 use crate::kinds::kms::Key;
@@ -36,7 +39,14 @@ pub struct Bucket {
     pub log_to: Option<Ref<Bucket>>,
     /// Which AWS services may put their logs here.
     pub allow_delivery: Vec<Delivery>,
+    /// For how many days nobody, not even the account itself, can delete or overwrite a version: S3 Object Lock in
+    /// compliance mode. Only for the bucket called [`LOCKABLE`].
+    pub immutable_days: Option<u32>,
 }
+
+/// The name of the one bucket whose lock a survey asks for. GitLab does not support Object Lock on the buckets of its
+/// objects (doc/administration/object_storage.md), and a call for each of them would tell nothing.
+pub const LOCKABLE: &str = "backups";
 
 /// What a bucket holds; for the blueprint's checks and for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +110,8 @@ pub struct BucketLive {
     pub lifecycle: Vec<Rule>,
     /// Where server access logs go: bucket and prefix.
     pub logging: Option<(String, String)>,
+    /// What every new version gets; none where nothing is locked.
+    pub lock: Option<Lock>,
     pub tags: Tags,
 }
 
@@ -141,6 +153,8 @@ impl Resource for Bucket {
         "s3:PutBucketLogging",
         "s3:GetBucketTagging",
         "s3:PutBucketTagging",
+        "s3:GetBucketObjectLockConfiguration",
+        "s3:PutBucketObjectLockConfiguration",
         "s3:ListBucketVersions",
         "s3:DeleteObject",
         "s3:DeleteObjectVersion",
@@ -192,7 +206,9 @@ impl Resource for Bucket {
                 &live.lifecycle,
             )
             .field("logging", logging, &live.logging)
+            .field("lock", self.lock(), &live.lock)
             .field("tags", cx.tags(&Tags::new()), &live.tags)
+            .impossible(lock::weaker(self.immutable_days, live.lock.as_ref()))
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
@@ -245,6 +261,7 @@ impl Resource for Bucket {
                     .create_bucket()
                     .bucket(&self.name)
                     .create_bucket_configuration(configuration.clone())
+                    .set_object_lock_enabled_for_bucket(self.immutable_days.map(|_| true))
                     .send()
             })
             .await?;
@@ -277,8 +294,11 @@ impl Resource for Bucket {
         if change.touches(&["versioning"]) {
             settings::keep_versions(id, cx).await?;
         }
-        // A new bucket has neither rules nor logging, and it has its tags.
+        // A new bucket has neither rules nor logging nor a lock, and it has its tags.
         let update = matches!(change, Change::Fields(_));
+        if change.touches(&["lock"]) && (update || self.immutable_days.is_some()) {
+            lock::put(id, self.lock().as_ref(), cx).await?;
+        }
         if change.touches(&["lifecycle"]) && (update || !self.lifecycle.is_empty()) {
             settings::set_rules(id, &settings::rules(&self.lifecycle), cx).await?;
         }
@@ -304,6 +324,12 @@ impl Resource for Bucket {
         }
         empty::empty(id, cx).await?;
         delete_bucket(id, cx).await
+    }
+}
+
+impl Bucket {
+    fn lock(&self) -> Option<Lock> {
+        self.immutable_days.map(Lock::compliance)
     }
 }
 
@@ -372,7 +398,10 @@ async fn describe(name: &str, cx: &CloudCx) -> Result<Option<Found<Bucket>>, Fau
             None => return Ok(None),
         },
     };
-    let live = settings::read(name, tags, cx).await?;
+    let mut live = settings::read(name, tags, cx).await?;
+    if address.name() == LOCKABLE {
+        live.lock = lock::read(name, cx).await?;
+    }
     Ok(Some(Found {
         address,
         id: name.to_owned(),

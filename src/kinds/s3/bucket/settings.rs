@@ -113,7 +113,7 @@ pub(super) fn log_prefix(bucket: &str) -> String {
 }
 
 /// Absent is none; other faults stay.
-fn if_set<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {
+pub(super) fn if_set<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {
     match answer {
         Ok(t) => Ok(Some(t)),
         Err(fault) if fault.is_gone() && fault.code() != "NoSuchBucket" => Ok(None),
@@ -121,7 +121,7 @@ fn if_set<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {
     }
 }
 
-/// All settings of a bucket: seven reads at once.
+/// All settings of a bucket but its lock: seven reads at once.
 pub(super) async fn read(name: &str, tags: Tags, cx: &CloudCx) -> Result<BucketLive, Fault> {
     let (versioning, encryption, public_access_block, ownership, policy, lifecycle, logging) = futures::try_join!(
         versioning(name, cx),
@@ -140,6 +140,7 @@ pub(super) async fn read(name: &str, tags: Tags, cx: &CloudCx) -> Result<BucketL
         policy,
         lifecycle,
         logging,
+        lock: None,
         tags,
     })
 }

@@ -255,6 +255,10 @@ fn disks(
     Ok(all)
 }
 
+/// How many processors this account may have, unless its world says otherwise: AWS raises what a new account is given by
+/// use.
+pub(in crate::sandbox) const PROCESSORS: u64 = 1_152;
+
 /// Refuses what would go beyond the account's processors.
 pub(in crate::sandbox) fn quota(world: &World, region: &str, more: u64) -> Result<(), Refusal> {
     let used: u64 = world
@@ -263,7 +267,7 @@ pub(in crate::sandbox) fn quota(world: &World, region: &str, more: u64) -> Resul
         .filter_map(|(_, r)| catalogue::machine(r.text("instanceType")))
         .map(|m| u64::from(m.vcpus))
         .sum();
-    let limit = world.quota("vcpus", 1_152);
+    let limit = world.quota("vcpus", PROCESSORS);
     if used + more > limit {
         return Err(Refusal::bad(
             "VcpuLimitExceeded",

@@ -12,6 +12,7 @@ pub(super) const ACTIONS: &[&str] = &[
     "DescribeVpcs",
     "DeleteVpc",
     "ModifyVpcAttribute",
+    "DescribeVpcAttribute",
 ];
 
 pub(super) fn find(action: &str) -> Option<Handler> {
@@ -20,6 +21,7 @@ pub(super) fn find(action: &str) -> Option<Handler> {
         "DescribeVpcs" => describe_vpcs,
         "DeleteVpc" => delete_vpc,
         "ModifyVpcAttribute" => modify_vpc,
+        "DescribeVpcAttribute" => vpc_attribute,
         _ => return None,
     })
 }
@@ -108,6 +110,22 @@ fn modify_vpc(world: &mut World, call: &Call) -> Outcome {
         }
     }
     yes()
+}
+
+fn vpc_attribute(world: &mut World, call: &Call) -> Outcome {
+    let id = call.need("VpcId")?.to_owned();
+    let row = need(world, call, "ec2/vpc", &id, "InvalidVpcID.NotFound")?;
+    let (name, field) = match call.need("Attribute")? {
+        "enableDnsSupport" => ("enableDnsSupport", "_dnsSupport"),
+        "enableDnsHostnames" => ("enableDnsHostnames", "_dnsHostnames"),
+        other => {
+            return Err(Refusal::bad(
+                "InvalidParameterValue",
+                format!("Value ({other}) for parameter attribute is invalid. Unknown attribute."),
+            ));
+        }
+    };
+    Ok(json!({"vpcId": id, name: {"value": row.is(field)}}).into())
 }
 
 fn delete_vpc(world: &mut World, call: &Call) -> Outcome {

@@ -420,7 +420,7 @@ fn authorize(world: &mut World, call: &Call, side: &str) -> Outcome {
     }
     all.extend(new);
     // IPv4 and IPv6 are counted apart in AWS; nobody here writes the latter.
-    if all.len() as u64 > world.quota("rules_per_group", 60) {
+    if all.len() as u64 > world.quota("security_group_rules", 60) {
         return Err(Refusal::bad(
             "RulesPerSecurityGroupLimitExceeded",
             "The maximum number of rules per security group has been reached.",

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::compute::{INSTANCES, state, token, when};
+use super::snapshots::SNAPSHOTS;
 use super::{Handler, arn, catalogue, describe, launch, need, page, shown, tags_asked, yes};
 use crate::sandbox::call::{Call, Outcome, Refusal};
+use crate::sandbox::content::{fill, held};
 use crate::sandbox::delays;
 use crate::sandbox::world::{Millis, Row, World};
 
@@ -79,7 +81,7 @@ impl Asked {
             ));
         }
         if let Some(snapshot) = &self.snapshot {
-            let row = world.get(region, "ec2/snapshot", snapshot).ok_or_else(|| {
+            let row = world.get(region, SNAPSHOTS, snapshot).ok_or_else(|| {
                 Refusal::bad(
                     "InvalidSnapshot.NotFound",
                     format!("The snapshot '{snapshot}' does not exist."),
@@ -113,7 +115,26 @@ impl Asked {
                 "The parameter KmsKeyId requires the parameter Encrypted to be set.",
             ));
         }
-        self.shape(self.size.unwrap_or(8))
+        self.shape(self.size.unwrap_or_else(|| self.least(world, region)))
+    }
+
+    /// The snapshot it comes from, if it is there.
+    fn source<'w>(&self, world: &'w World, region: &str) -> Option<&'w Row> {
+        world.get(region, SNAPSHOTS, self.snapshot.as_ref()?)
+    }
+
+    /// The size of a volume for which none was asked: its snapshot's.
+    fn least(&self, world: &World, region: &str) -> i64 {
+        let source = self.source(world, region);
+        source.and_then(|r| r.v["volumeSize"].as_i64()).unwrap_or(8)
+    }
+
+    /// What comes from an encrypted snapshot is encrypted, asked for or not.
+    fn is_encrypted(&self, world: &World, region: &str) -> bool {
+        self.encrypted
+            || self
+                .source(world, region)
+                .is_some_and(|r| r.is("encrypted"))
     }
 
     fn shape(&self, size: i64) -> Result<(), Refusal> {
@@ -185,10 +206,16 @@ impl Asked {
 
     /// The ARN of the key it is encrypted with, if it is, or why that key cannot be used.
     pub fn key(&self, world: &World, region: &str) -> Result<Option<String>, String> {
-        if !self.encrypted {
+        if !self.is_encrypted(world, region) {
             return Ok(None);
         }
-        let name = self.key_name.as_deref().unwrap_or("alias/aws/ebs");
+        let source = self.source(world, region);
+        let its = source.and_then(|r| r.v["kmsKeyId"].as_str());
+        // The key of the snapshot is needed to read it, whatever key the volume gets.
+        if let Some(its) = its {
+            launch::usable_key(world, region, its)?;
+        }
+        let name = self.key_name.as_deref().or(its).unwrap_or("alias/aws/ebs");
         launch::usable_key(world, region, name).map(Some)
     }
 }
@@ -203,14 +230,9 @@ pub(super) fn make(
     tags: BTreeMap<String, String>,
 ) -> String {
     let key = asked.key(world, region);
-    let size = asked.size.unwrap_or_else(|| {
-        asked
-            .snapshot
-            .as_ref()
-            .and_then(|s| world.get(region, "ec2/snapshot", s))
-            .and_then(|r| r.v["volumeSize"].as_i64())
-            .unwrap_or(8)
-    });
+    let size = asked.size.unwrap_or_else(|| asked.least(world, region));
+    let encrypted = asked.is_encrypted(world, region);
+    let content = asked.source(world, region).map(held).unwrap_or_default();
     let iops = asked.iops.unwrap_or(if asked.kind == "gp3" {
         3_000
     } else {
@@ -219,7 +241,7 @@ pub(super) fn make(
     let id = world.id("vol");
     let mut v = json!({"volumeId": id, "size": size, "volumeType": asked.kind, "iops": iops,
         "availabilityZone": asked.zone, "status": "creating", "createTime": when(now),
-        "snapshotId": asked.snapshot.clone().unwrap_or_default(), "encrypted": asked.encrypted,
+        "snapshotId": asked.snapshot.clone().unwrap_or_default(), "encrypted": encrypted,
         "multiAttachEnabled": false, "_arn": arn(world, region, "volume", &id)});
     if asked.kind == "gp3" {
         v["throughput"] = asked.throughput.unwrap_or(125).into();
@@ -230,6 +252,7 @@ pub(super) fn make(
     let end = if key.is_ok() { "available" } else { "error" };
     let row = world.insert(region, VOLUMES, &id, v, now);
     row.tags = tags;
+    fill(row, &content);
     row.later(now, delays::VOLUME, json!({"status": end}));
     id
 }
@@ -326,8 +349,15 @@ fn create(world: &mut World, call: &Call) -> Outcome {
         .filter(|(_, r)| r.text("volumeType") == asked.kind)
         .filter_map(|(_, r)| r.v["size"].as_i64())
         .sum();
-    let limit = world.quota(&format!("storage-tib:{}", asked.kind), 50);
-    if u64::try_from(used + asked.size.unwrap_or_default()).unwrap_or_default() > limit * 1_024 {
+    let limit = world.quota(&format!("{}_storage", asked.kind), 50);
+    if u64::try_from(
+        used + asked
+            .size
+            .unwrap_or_else(|| asked.least(world, &call.region)),
+    )
+    .unwrap_or_default()
+        > limit * 1_024
+    {
         return Err(Refusal::bad(
             "VolumeLimitExceeded",
             format!(
@@ -363,6 +393,8 @@ fn list(world: &mut World, call: &Call) -> Outcome {
                 "status" => vec![row.text("status").to_owned()],
                 "availability-zone" => vec![row.text("availabilityZone").to_owned()],
                 "volume-type" => vec![row.text("volumeType").to_owned()],
+                "snapshot-id" => vec![row.text("snapshotId").to_owned()],
+                "encrypted" => vec![row.is("encrypted").to_string()],
                 "attachment.instance-id" => text(&attachment(row)["instanceId"]),
                 "attachment.status" => text(&attachment(row)["status"]),
                 "attachment.device" => text(&attachment(row)["device"]),

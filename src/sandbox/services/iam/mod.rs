@@ -65,7 +65,7 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
         "ListAttachedRolePolicies" => role::list_attached(world, call),
         "CreateServiceLinkedRole" => role::create_linked(world, call),
         "GetAccountAuthorizationDetails" => role::details(world, call),
-        "SimulatePrincipalPolicy" => simulate(call),
+        "SimulatePrincipalPolicy" => simulate(world, call),
         "CreateInstanceProfile" => profile::create(world, call),
         "GetInstanceProfile" => profile::get(world, call),
         "ListInstanceProfiles" => profile::list(world, call),
@@ -273,8 +273,18 @@ fn encoded(document: &str) -> String {
 }
 
 /// The sandbox's user may do everything.
-fn simulate(call: &Call) -> Outcome {
-    call.need("PolicySourceArn")?;
+/// Everything is allowed here, but what the world's limits say otherwise of: `allowed:ec2:CreateVpc`.
+fn simulate(world: &World, call: &Call) -> Outcome {
+    let source = call.need("PolicySourceArn")?;
+    if !["user/", "role/", "group/"]
+        .iter()
+        .any(|noun| source.contains(&format!(":{noun}")))
+    {
+        return Err(Refusal::bad(
+            "InvalidInput",
+            format!("Invalid Entity Arn: {source} does not clearly define entity type and name."),
+        ));
+    }
     let resources = match call.texts("ResourceArns") {
         none if none.is_empty() => vec!["*"],
         some => some,
@@ -283,7 +293,11 @@ fn simulate(call: &Call) -> Outcome {
         .texts("ActionNames")
         .into_iter()
         .map(|action| {
-            json!({"EvalActionName": action, "EvalResourceName": resources[0], "EvalDecision": "allowed",
+            let decision = match world.quota(&format!("allowed:{action}"), 1) {
+                0 => "implicitDeny",
+                _ => "allowed",
+            };
+            json!({"EvalActionName": action, "EvalResourceName": resources[0], "EvalDecision": decision,
                 "MatchedStatements": {"member": []}, "MissingContextValues": {"member": []}})
         })
         .collect();

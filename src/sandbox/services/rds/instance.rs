@@ -32,6 +32,33 @@ pub(super) fn need(world: &World, call: &Call, key: &str) -> Result<Row, Refusal
         .ok_or_else(|| missing(&id))
 }
 
+/// Not while it changes: what AWS says then.
+pub(super) fn available(row: &Row) -> Result<(), Refusal> {
+    let state = row.text("DBInstanceStatus");
+    if state == "available" {
+        return Ok(());
+    }
+    Err(Refusal::bad(
+        "InvalidDBInstanceState",
+        format!(
+            "Instance {} is not in available state, but {state}.",
+            row.text("DBInstanceIdentifier")
+        ),
+    ))
+}
+
+/// The name of a new instance.
+pub(super) fn new_name(world: &World, call: &Call, key: &str) -> Result<String, Refusal> {
+    let id = rules::identifier(call, key, 63)?;
+    match world.get(&call.region, INSTANCES, &id) {
+        None => Ok(id),
+        Some(_) => Err(Refusal::bad(
+            "DBInstanceAlreadyExists",
+            "DB instance already exists",
+        )),
+    }
+}
+
 /// A row as RDS shows it.
 pub(super) fn shown(row: &Row) -> Value {
     let mut v = row.shown();
@@ -39,7 +66,7 @@ pub(super) fn shown(row: &Row) -> Value {
     v
 }
 
-fn check_class(class: &str) -> Result<(), Refusal> {
+pub(super) fn check_class(class: &str) -> Result<(), Refusal> {
     if catalogue::class_known(class) {
         return Ok(());
     }
@@ -89,7 +116,47 @@ pub(super) fn log_types(call: &Call, key: &str) -> Result<Vec<String>, Refusal> 
     Ok(asked.into_iter().map(str::to_owned).collect())
 }
 
-fn check_quota(world: &World, call: &Call, gib: i64) -> Result<(), Refusal> {
+/// Stops at once, where AWS takes minutes.
+pub(super) fn stop(world: &mut World, call: &Call) -> Outcome {
+    switch(world, call, "available", |row, _| {
+        row.set("DBInstanceStatus", "stopped");
+    })
+}
+
+pub(super) fn start(world: &mut World, call: &Call) -> Outcome {
+    switch(world, call, "stopped", |row, now| {
+        row.set("DBInstanceStatus", "starting");
+        row.later(
+            now,
+            delays::DATABASE_MODIFY,
+            json!({"DBInstanceStatus": "available"}),
+        );
+    })
+}
+
+fn switch(
+    world: &mut World,
+    call: &Call,
+    from: &str,
+    to: impl FnOnce(&mut Row, Millis),
+) -> Outcome {
+    let row = need(world, call, "DBInstanceIdentifier")?;
+    let id = row.text("DBInstanceIdentifier").to_owned();
+    let state = row.text("DBInstanceStatus");
+    if state != from {
+        return Err(Refusal::bad(
+            "InvalidDBInstanceState",
+            format!("Instance {id} is not in {from} state: {state}."),
+        ));
+    }
+    if let Some(row) = world.get_mut(&call.region, INSTANCES, &id) {
+        to(row, call.now);
+    }
+    let row = need(world, call, "DBInstanceIdentifier")?;
+    Ok(json!({"DBInstance": shown(&row)}).into())
+}
+
+pub(super) fn check_quota(world: &World, call: &Call, gib: i64) -> Result<(), Refusal> {
     let held = world.rows(&call.region, INSTANCES).count() as u64;
     if held >= world.quota("db_instances", 40) {
         return Err(Refusal::bad(
@@ -101,7 +168,7 @@ fn check_quota(world: &World, call: &Call, gib: i64) -> Result<(), Refusal> {
         .rows(&call.region, INSTANCES)
         .filter_map(|(_, r)| r.v["AllocatedStorage"].as_i64())
         .sum();
-    if u64::try_from(stored + gib).unwrap_or_default() > world.quota("db_storage_gib", 100_000) {
+    if u64::try_from(stored + gib).unwrap_or_default() > world.quota("db_storage", 100_000) {
         return Err(Refusal::bad(
             "StorageQuotaExceeded",
             "The request would exceed the allowed amount of storage.",
@@ -142,13 +209,7 @@ pub(super) fn ceiling(asked: Option<i64>, gib: i64) -> Result<Value, Refusal> {
 }
 
 pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
-    let id = rules::identifier(call, "DBInstanceIdentifier", 63)?;
-    if world.get(&call.region, INSTANCES, &id).is_some() {
-        return Err(Refusal::bad(
-            "DBInstanceAlreadyExists",
-            "DB instance already exists",
-        ));
-    }
+    let id = new_name(world, call, "DBInstanceIdentifier")?;
     let engine = call.need("Engine")?;
     if engine != "postgres" {
         return Err(invalid(format!("Invalid DB engine: {engine}")));
@@ -221,7 +282,7 @@ fn encryption_key(world: &World, call: &Call, encrypted: bool) -> Result<Value, 
     }
 }
 
-fn check_public(world: &World, call: &Call, vpc: &str) -> Result<(), Refusal> {
+pub(super) fn check_public(world: &World, call: &Call, vpc: &str) -> Result<(), Refusal> {
     let gate = world
         .rows(&call.region, "ec2/internet_gateway")
         .any(|(_, r)| r.v.to_string().contains(vpc));
@@ -234,12 +295,12 @@ fn check_public(world: &World, call: &Call, vpc: &str) -> Result<(), Refusal> {
     ))
 }
 
-/// The part of creation that a main database and a replica share.
+/// The part of creation that a main database, a replica and a restored one share.
 #[expect(
     clippy::too_many_arguments,
-    reason = "two callers, and all of it is the new row"
+    reason = "few callers, and all of it is the new row"
 )]
-fn insert(
+pub(super) fn insert(
     world: &mut World,
     call: &Call,
     id: &str,
@@ -306,6 +367,7 @@ fn insert(
     );
     if backs_up {
         row.later(call.now, total, json!({"DBInstanceStatus": "available"}));
+        row.set(snapshot::FROM, call.now + total);
     }
     let answer = shown(row);
     for subnet in &used {
@@ -341,13 +403,7 @@ pub(super) fn log_group(world: &mut World, call: &Call, id: &str, kind: &str, af
 }
 
 pub(super) fn create_replica(world: &mut World, call: &Call) -> Outcome {
-    let id = rules::identifier(call, "DBInstanceIdentifier", 63)?;
-    if world.get(&call.region, INSTANCES, &id).is_some() {
-        return Err(Refusal::bad(
-            "DBInstanceAlreadyExists",
-            "DB instance already exists",
-        ));
-    }
+    let id = new_name(world, call, "DBInstanceIdentifier")?;
     let source = need(world, call, "SourceDBInstanceIdentifier")?;
     let source_id = source.text("DBInstanceIdentifier").to_owned();
     let backs_up = source.v["BackupRetentionPeriod"]
@@ -435,7 +491,7 @@ pub(super) fn create_replica(world: &mut World, call: &Call) -> Outcome {
 pub(super) fn describe(world: &mut World, call: &Call) -> Outcome {
     if call.opt("DBInstanceIdentifier").is_some() {
         let row = need(world, call, "DBInstanceIdentifier")?;
-        return Ok(json!({"DBInstances": {"DBInstance": [shown(&row)]}}).into());
+        return Ok(json!({"DBInstances": {"DBInstance": [described(&row, call.now)]}}).into());
     }
     let mut ids: Option<Vec<String>> = None;
     for filter in call.list("Filters") {
@@ -459,9 +515,18 @@ pub(super) fn describe(world: &mut World, call: &Call) -> Outcome {
             Some(ids) => ids.contains(id),
             None => r.seen_from <= call.now,
         })
-        .map(|(_, r)| shown(r))
+        .map(|(_, r)| described(r, call.now))
         .collect();
     Ok(page(call, "DBInstances", "DBInstance", all)?.into())
+}
+
+/// A row as a listing shows it: with how far it can be restored by now.
+fn described(row: &Row, now: Millis) -> Value {
+    let mut v = shown(row);
+    if let Some((_, latest)) = snapshot::restorable(row, now) {
+        v["LatestRestorableTime"] = json!(snapshot::time(latest));
+    }
+    v
 }
 
 pub(super) fn delete(world: &mut World, call: &Call) -> Outcome {
@@ -530,9 +595,8 @@ pub(super) fn delete(world: &mut World, call: &Call) -> Outcome {
         if other.text("ReadReplicaSourceDBInstanceIdentifier") == id {
             other.set("ReadReplicaSourceDBInstanceIdentifier", Value::Null);
         }
-        let list =
-            &mut other.v["ReadReplicaDBInstanceIdentifiers"]["ReadReplicaDBInstanceIdentifier"];
-        if let Value::Array(list) = list {
+        let list = "/ReadReplicaDBInstanceIdentifiers/ReadReplicaDBInstanceIdentifier";
+        if let Some(Value::Array(list)) = other.v.pointer_mut(list) {
             list.retain(|r| *r != id.as_str());
         }
     }

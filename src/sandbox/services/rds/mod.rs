@@ -4,6 +4,8 @@ mod catalogue;
 mod groups;
 mod instance;
 mod modify;
+mod rename;
+mod restore;
 mod rules;
 mod snapshot;
 
@@ -20,6 +22,8 @@ pub const ACTIONS: &[&str] = &[
     "CreateDBInstanceReadReplica",
     "DescribeDBInstances",
     "ModifyDBInstance",
+    "StartDBInstance",
+    "StopDBInstance",
     "DeleteDBInstance",
     "CreateDBSubnetGroup",
     "DescribeDBSubnetGroups",
@@ -31,8 +35,12 @@ pub const ACTIONS: &[&str] = &[
     "ModifyDBParameterGroup",
     "ResetDBParameterGroup",
     "DeleteDBParameterGroup",
+    "CreateDBSnapshot",
+    "CopyDBSnapshot",
     "DescribeDBSnapshots",
     "DeleteDBSnapshot",
+    "RestoreDBInstanceFromDBSnapshot",
+    "RestoreDBInstanceToPointInTime",
     "DescribeDBInstanceAutomatedBackups",
     "DeleteDBInstanceAutomatedBackup",
     "DescribeDBEngineVersions",
@@ -49,11 +57,14 @@ const SNAPSHOTS: &str = "rds/snapshot";
 const BACKUPS: &str = "rds/automated_backup";
 
 pub fn handle(world: &mut World, call: &Call) -> Outcome {
+    rename::settle(world, call);
     match call.action.as_str() {
         "CreateDBInstance" => instance::create(world, call),
         "CreateDBInstanceReadReplica" => instance::create_replica(world, call),
         "DescribeDBInstances" => instance::describe(world, call),
         "ModifyDBInstance" => modify::modify(world, call),
+        "StartDBInstance" => instance::start(world, call),
+        "StopDBInstance" => instance::stop(world, call),
         "DeleteDBInstance" => instance::delete(world, call),
         "CreateDBSubnetGroup" => groups::create_subnet_group(world, call),
         "DescribeDBSubnetGroups" => groups::describe_subnet_groups(world, call),
@@ -65,6 +76,10 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
         "ModifyDBParameterGroup" => groups::modify_parameter_group(world, call),
         "ResetDBParameterGroup" => groups::reset_parameter_group(world, call),
         "DeleteDBParameterGroup" => groups::delete_parameter_group(world, call),
+        "CreateDBSnapshot" => snapshot::create(world, call),
+        "CopyDBSnapshot" => snapshot::copy(world, call),
+        "RestoreDBInstanceFromDBSnapshot" => restore::from_snapshot(world, call),
+        "RestoreDBInstanceToPointInTime" => restore::in_time(world, call),
         "DescribeDBSnapshots" => snapshot::describe(world, call),
         "DeleteDBSnapshot" => snapshot::delete(world, call),
         "DescribeDBInstanceAutomatedBackups" => snapshot::describe_backups(world, call),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::instance::{ceiling, log_group, log_types, need, security_groups, shown};
-use super::{INSTANCES, catalogue, combination, groups, invalid, rules};
+use super::{INSTANCES, catalogue, combination, groups, invalid, rename, rules};
 use crate::sandbox::call::{Call, Outcome, Refusal};
 use crate::sandbox::delays;
 use crate::sandbox::services::ec2::{plug, unplug};
@@ -28,6 +28,7 @@ pub(super) fn modify(world: &mut World, call: &Call) -> Outcome {
         Some(security_groups(world, call, vpc)?)
     };
     let exports = exports(call, &row)?;
+    let name = rename::asked(world, call, &id)?;
     let parameters = match call.opt("DBParameterGroupName") {
         None => None,
         Some(_) => {
@@ -42,6 +43,9 @@ pub(super) fn modify(world: &mut World, call: &Call) -> Outcome {
     let changes =
         !slow.is_empty() || security.is_some() || exports.is_some() || parameters.is_some();
     let now = call.flag("ApplyImmediately") == Some(true);
+    if let Some(name) = &name {
+        rename::begin(world, call, &id, name, now)?;
+    }
     if let Some(row) = world.get_mut(&call.region, INSTANCES, &id) {
         for (key, value) in quick {
             row.set(&key, value);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{BUCKETS, OBJECTS, UPLOADS, body, foreign, home, iso, many, ours, plain};
+use super::{BUCKETS, OBJECTS, UPLOADS, body, foreign, home, iso, lock, many, ours, plain};
 use crate::sandbox::call::{Call, Outcome, Refusal, pairs};
 use crate::sandbox::world::World;
 
@@ -101,6 +101,10 @@ pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
     });
     let row = world.insert(&region, BUCKETS, &name, v, call.now);
     row.tags = tags;
+    if let Some(lock) = lock::at_creation(call) {
+        row.set(lock::LOCK, lock);
+        row.set("_versioning", "Enabled");
+    }
     plain(200, vec![("location".into(), format!("/{name}"))])
 }
 

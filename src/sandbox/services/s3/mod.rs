@@ -1,9 +1,12 @@
-//! S3: buckets and their settings, objects with versions, uploads in parts.
+//! S3: buckets and their settings, objects with versions and locks, uploads in parts.
 //!
 //! Buckets stand in the table of their region, their names are one for all regions. Object bodies are kept in
 //! the world itself as base64, which is why they are limited to [`LARGEST`].
 
 mod bucket;
+mod checksum;
+mod copy;
+mod lock;
 mod object;
 mod policy;
 mod settings;
@@ -44,6 +47,8 @@ pub const ACTIONS: &[&str] = &[
     "GetBucketTagging",
     "PutBucketTagging",
     "DeleteBucketTagging",
+    "GetObjectLockConfiguration",
+    "PutObjectLockConfiguration",
     "ListObjectsV2",
     "ListObjectVersions",
     "DeleteObjects",
@@ -51,17 +56,19 @@ pub const ACTIONS: &[&str] = &[
     "CopyObject",
     "GetObject",
     "HeadObject",
+    "GetObjectRetention",
     "DeleteObject",
     "ListMultipartUploads",
     "CreateMultipartUpload",
     "UploadPart",
+    "UploadPartCopy",
     "ListParts",
     "CompleteMultipartUpload",
     "AbortMultipartUpload",
 ];
 
-/// The largest object body the sandbox keeps.
-const LARGEST: usize = 256 * 1024;
+/// The largest object body the sandbox keeps: an upload of a few parts.
+const LARGEST: usize = 16 << 20;
 
 const BUCKETS: &str = "s3/bucket";
 const OBJECTS: &str = "s3/object";
@@ -141,6 +148,12 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
         "PutBucketTagging",
         "DeleteBucketTagging",
     ),
+    (
+        "object-lock",
+        "GetObjectLockConfiguration",
+        "PutObjectLockConfiguration",
+        "",
+    ),
 ];
 
 fn action(call: &Call, bucket: &str, key: &str) -> &'static str {
@@ -153,7 +166,8 @@ fn action(call: &Call, bucket: &str, key: &str) -> &'static str {
     if !key.is_empty() {
         return match method {
             "GET" if asks("uploadId") => "ListParts",
-            // Tags, locks and access lists of objects are not played.
+            "GET" if asks("retention") => "GetObjectRetention",
+            // Tags, holds and access lists of objects are not played, nor are changes of a lock.
             _ if [
                 "tagging",
                 "acl",
@@ -170,8 +184,9 @@ fn action(call: &Call, bucket: &str, key: &str) -> &'static str {
             }
             "GET" => "GetObject",
             "HEAD" => "HeadObject",
+            "PUT" if asks("partNumber") && http.header(copy::SOURCE).is_some() => "UploadPartCopy",
             "PUT" if asks("partNumber") => "UploadPart",
-            "PUT" if http.header("x-amz-copy-source").is_some() => "CopyObject",
+            "PUT" if http.header(copy::SOURCE).is_some() => "CopyObject",
             "PUT" => "PutObject",
             "DELETE" if asks("uploadId") => "AbortMultipartUpload",
             "DELETE" => "DeleteObject",
@@ -229,7 +244,10 @@ fn answer(world: &mut World, call: &Call) -> Outcome {
         "ListObjectVersions" => object::list_versions(world, call),
         "DeleteObjects" => object::delete_many(world, call),
         "PutObject" => object::put(world, call),
-        "CopyObject" => object::copy(world, call),
+        "CopyObject" => copy::object(world, call),
+        "PutObjectLockConfiguration" => lock::configure(world, call),
+        "GetObjectRetention" => lock::retention(world, call),
+        "UploadPartCopy" => copy::part(world, call),
         "GetObject" => object::get(world, call),
         "HeadObject" => object::head(world, call),
         "DeleteObject" => object::delete(world, call),

@@ -11,7 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{BUCKETS, LARGEST, OBJECTS, body, http_date, iso, malformed, many, ours, plain};
+use super::{
+    BUCKETS, LARGEST, OBJECTS, body, checksum, http_date, iso, lock, malformed, many, ours, plain,
+};
 use crate::sandbox::call::{Answer, Call, Outcome, Refusal};
 use crate::sandbox::world::{Row, World};
 
@@ -29,8 +31,21 @@ pub(super) fn put(world: &mut World, call: &Call) -> Outcome {
     let key = key(call)?;
     conditions(world, call, &bucket, &key)?;
     fits(call.http.body.len())?;
+    checksum::sent(call)?;
+    let lock = lock::of_new(world, call, &bucket)?;
+    if lock.is_some() {
+        lock::check_digest(call)?;
+    }
     let meta = meta(call);
-    store(world, call, &bucket, &key, &call.http.body, meta)
+    let made = store(world, call, &bucket, &key, &call.http.body, meta, lock);
+    plain(200, made.headers)
+}
+
+/// A version that was made.
+pub(super) struct Made {
+    pub etag: String,
+    /// Tag, version, encryption and checksums, as the answer to the request has them.
+    pub headers: Vec<(String, String)>,
 }
 
 /// The object's own headers in a request that makes it.
@@ -63,7 +78,7 @@ pub(super) fn fits(size: usize) -> Result<(), Refusal> {
     ))
 }
 
-/// Adds a version with this body as AWS would, and answers as PutObject does.
+/// Adds a version with this body as AWS would.
 pub(super) fn store(
     world: &mut World,
     call: &Call,
@@ -71,13 +86,15 @@ pub(super) fn store(
     key: &str,
     content: &[u8],
     mut meta: Map<String, Value>,
-) -> Outcome {
+    lock: Option<lock::Held>,
+) -> Made {
     encrypt(world, call, bucket, &mut meta);
     let etag = etag(content);
-    let v = json!({"Bucket": bucket, "Key": key, "Size": content.len(), "ETag": etag,
+    let mut v = json!({"Bucket": bucket, "Key": key, "Size": content.len(), "ETag": etag,
         "_headers": meta, "_body": STANDARD.encode(content)});
+    lock::put_on(&mut v, lock);
     let version = add(world, call, bucket, v);
-    let mut headers = vec![("etag".to_owned(), etag)];
+    let mut headers = vec![("etag".to_owned(), etag.clone())];
     headers.extend(
         meta.iter()
             .filter(|(k, _)| {
@@ -88,7 +105,7 @@ pub(super) fn store(
     if version != "null" {
         headers.push(("x-amz-version-id".into(), version));
     }
-    plain(200, headers)
+    Made { etag, headers }
 }
 
 /// The encryption an object gets when it asks for none: its bucket's.
@@ -230,7 +247,7 @@ pub(super) fn conditions(
     Ok(())
 }
 
-fn same_tag(one: &str, other: &str) -> bool {
+pub(super) fn same_tag(one: &str, other: &str) -> bool {
     one == "*" || one.trim_matches('"') == other.trim_matches('"')
 }
 
@@ -239,7 +256,7 @@ fn no_such_key() -> Refusal {
 }
 
 /// The version a reading call is about.
-fn find<'w>(
+pub(super) fn find<'w>(
     world: &'w World,
     region: &str,
     bucket: &str,
@@ -357,6 +374,7 @@ fn look(world: &World, call: &Call) -> Result<(Row, Vec<(String, String)>), Refu
     if row.text("VersionId") != "null" {
         headers.push(("x-amz-version-id".into(), row.text("VersionId").to_owned()));
     }
+    headers.extend(lock::headers(row));
     let own = row.v.get("_headers").and_then(Value::as_object);
     for (k, v) in own.into_iter().flatten() {
         if checksums || !k.starts_with("x-amz-checksum-") {
@@ -369,12 +387,12 @@ fn look(world: &World, call: &Call) -> Result<(Row, Vec<(String, String)>), Refu
     Ok((row.clone(), headers))
 }
 
-fn content(row: &Row) -> Vec<u8> {
+pub(super) fn content(row: &Row) -> Vec<u8> {
     STANDARD.decode(row.text("_body")).unwrap_or_default()
 }
 
 /// First and last byte of a `Range` header, if any of it is there.
-fn within(range: &str, size: usize) -> Option<(usize, usize)> {
+pub(super) fn within(range: &str, size: usize) -> Option<(usize, usize)> {
     let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
     let last = size.checked_sub(1)?;
     let (from, to) = match (from.parse::<usize>(), to.parse::<usize>()) {
@@ -386,55 +404,13 @@ fn within(range: &str, size: usize) -> Option<(usize, usize)> {
     (from <= to).then_some((from, to))
 }
 
-pub(super) fn copy(world: &mut World, call: &Call) -> Outcome {
-    let bucket = ours(world, call)?;
-    let key = key(call)?;
-    let source = call.http.header("x-amz-copy-source").unwrap_or_default();
-    let source = percent_encoding::percent_decode_str(source)
-        .decode_utf8_lossy()
-        .into_owned();
-    let (source, version) = match source.split_once("?versionId=") {
-        Some((path, version)) => (path.to_owned(), Some(version.to_owned())),
-        None => (source, None),
-    };
-    let (from, from_key) = source
-        .trim_start_matches('/')
-        .split_once('/')
-        .ok_or_else(|| {
-            Refusal::bad(
-                "InvalidArgument",
-                "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-            )
-        })?;
-    let region = super::home(world, from)
-        .ok_or_else(|| Refusal::new(404, "NoSuchBucket", "The specified bucket does not exist"))?;
-    let row = find(world, &region, from, from_key, version.as_deref())?.clone();
-    conditions(world, call, &bucket, &key)?;
-    let replaced = call.http.header("x-amz-metadata-directive") == Some("REPLACE");
-    let meta = if replaced {
-        meta(call)
-    } else {
-        row.v
-            .get("_headers")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-            .filter(|(k, _)| !k.starts_with("x-amz-server-side-encryption"))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect()
-    };
-    store(world, call, &bucket, &key, &content(&row), meta)?;
-    Ok(json!({"$root": "CopyObjectResult", "ETag": row.text("ETag"), "LastModified": iso(call.now)})
-        .into())
-}
-
 pub(super) fn delete(world: &mut World, call: &Call) -> Outcome {
     let bucket = ours(world, call)?;
     let key = key(call)?;
     if call.http.header("if-match").is_some() {
         conditions(world, call, &bucket, &key)?;
     }
-    let gone = remove(world, call, &bucket, &key, call.http.query("versionId"));
+    let gone = remove(world, call, &bucket, &key, call.http.query("versionId"))?;
     let mut headers = vec![];
     if gone.marker {
         headers.push(("x-amz-delete-marker".to_owned(), "true".to_owned()));
@@ -458,13 +434,17 @@ fn remove(
     bucket: &str,
     key: &str,
     version: Option<&str>,
-) -> Removed {
+) -> Result<Removed, Refusal> {
     if let Some(version) = version {
-        let row = world.remove(&call.region, OBJECTS, &id(bucket, key, version));
-        return Removed {
+        let id = id(bucket, key, version);
+        if let Some(row) = world.get(&call.region, OBJECTS, &id) {
+            lock::may_go(row, call)?;
+        }
+        let row = world.remove(&call.region, OBJECTS, &id);
+        return Ok(Removed {
             marker: row.is_some_and(|r| r.is("_marker")),
             version: Some(version.to_owned()),
-        };
+        });
     }
     let versioning = world
         .get(&call.region, BUCKETS, bucket)
@@ -472,16 +452,16 @@ fn remove(
         .unwrap_or_default();
     if versioning.is_empty() {
         world.remove(&call.region, OBJECTS, &id(bucket, key, "null"));
-        return Removed {
+        return Ok(Removed {
             marker: false,
             version: None,
-        };
+        });
     }
     let marker = json!({"Bucket": bucket, "Key": key, "_marker": true});
-    Removed {
+    Ok(Removed {
         marker: true,
         version: Some(add(world, call, bucket, marker)),
-    }
+    })
 }
 
 pub(super) fn delete_many(world: &mut World, call: &Call) -> Outcome {
@@ -493,13 +473,21 @@ pub(super) fn delete_many(world: &mut World, call: &Call) -> Outcome {
     }
     let quiet = wanted.get("Quiet").and_then(Value::as_str) == Some("true");
     let mut deleted = vec![];
+    let mut errors = vec![];
     for object in objects {
         let key = object
             .get("Key")
             .and_then(Value::as_str)
             .unwrap_or_default();
         let version = object.get("VersionId").and_then(Value::as_str);
-        let gone = remove(world, call, &bucket, key, version);
+        let gone = match remove(world, call, &bucket, key, version) {
+            Ok(gone) => gone,
+            // The others go all the same.
+            Err(no) => {
+                errors.push(json!({"Key": key, "VersionId": version, "Code": no.code, "Message": no.message}));
+                continue;
+            }
+        };
         if quiet {
             continue;
         }
@@ -513,7 +501,7 @@ pub(super) fn delete_many(world: &mut World, call: &Call) -> Outcome {
         }
         deleted.push(line);
     }
-    Ok(json!({"$root": "DeleteResult", "Deleted": deleted}).into())
+    Ok(json!({"$root": "DeleteResult", "Deleted": deleted, "Error": errors}).into())
 }
 
 /// How many entries a page has.
@@ -576,6 +564,9 @@ pub(super) fn list(world: &mut World, call: &Call) -> Outcome {
     let folders: Vec<Value> = folders.iter().map(|f| json!({"Prefix": f})).collect();
     let mut answer = json!({"$root": "ListBucketResult", "Name": bucket, "Prefix": prefix, "MaxKeys": size,
         "KeyCount": contents.len() + folders.len(), "IsTruncated": more, "Contents": contents, "CommonPrefixes": folders});
+    if let Some(delimiter) = delimiter {
+        answer["Delimiter"] = json!(delimiter);
+    }
     if more {
         answer["NextContinuationToken"] = json!(last);
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BUCKETS, body, bucket, home, malformed, many, ours, plain, policy};
+use super::{BUCKETS, body, bucket, home, lock, malformed, many, ours, plain, policy};
 use crate::sandbox::call::{Answer, Call, Outcome, Refusal, at};
 use crate::sandbox::world::{Row, World};
 
@@ -126,6 +126,12 @@ fn read(row: &Row, call: &Call) -> Outcome {
             "NoSuchLifecycleConfiguration",
             "The lifecycle configuration does not exist",
         ),
+        "GetObjectLockConfiguration" => (
+            lock::LOCK,
+            "ObjectLockConfiguration",
+            "ObjectLockConfigurationNotFoundError",
+            "Object Lock configuration does not exist for this bucket",
+        ),
         _ => return Err(Refusal::unknown_action(call)),
     };
     match row.v.get(field) {
@@ -155,6 +161,9 @@ fn set(
 fn put_versioning(world: &mut World, call: &Call, bucket: &str) -> Outcome {
     match body(call).get("Status").and_then(Value::as_str) {
         Some(status @ ("Enabled" | "Suspended")) => {
+            if let Some(row) = world.get(&call.region, BUCKETS, bucket) {
+                lock::check_versioning(row, status)?;
+            }
             set(world, call, bucket, "_versioning", json!(status), 200)
         }
         _ => Err(Refusal::bad(

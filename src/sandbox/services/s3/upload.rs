@@ -1,13 +1,14 @@
 //! Uploads in parts: nothing until they are completed, and they block their bucket's deletion.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::object::{conditions, etag, fits, key, meta, store};
-use super::{UPLOADS, body, iso, malformed, many, ours, plain};
-use crate::sandbox::call::{Call, Outcome, Refusal};
+use super::{UPLOADS, body, checksum, iso, lock, malformed, many, ours, plain};
+use crate::sandbox::call::{Answer, Call, Outcome, Refusal};
+use crate::sandbox::codec;
 use crate::sandbox::world::{Row, World};
 
 /// The smallest part that is not the last one.
@@ -17,7 +18,10 @@ pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
     let bucket = ours(world, call)?;
     let key = key(call)?;
     let upload = world.hex(40);
-    let v = json!({"Bucket": bucket, "Key": key, "UploadId": upload, "_headers": meta(call), "_parts": {}});
+    let mut v = json!({"Bucket": bucket, "Key": key, "UploadId": upload, "_headers": meta(call), "_parts": {}});
+    if call.http.header(lock::MODE_ASKED).is_some() {
+        lock::put_on(&mut v, lock::of_new(world, call, &bucket)?);
+    }
     world.insert(
         &call.region,
         UPLOADS,
@@ -51,6 +55,23 @@ fn find(world: &World, call: &Call) -> Result<(String, Row), Refusal> {
 }
 
 pub(super) fn part(world: &mut World, call: &Call) -> Outcome {
+    let sums = checksum::sent(call)?;
+    let etag = keep(world, call, &call.http.body, &sums)?;
+    let mut headers = vec![("etag".to_owned(), etag)];
+    headers.extend(
+        sums.into_iter()
+            .filter_map(|(k, v)| Some((k, v.as_str()?.to_owned()))),
+    );
+    plain(200, headers)
+}
+
+/// Keeps a part of the upload the call is about, in place of one of that number, and answers its tag.
+pub(super) fn keep(
+    world: &mut World,
+    call: &Call,
+    content: &[u8],
+    sums: &Map<String, Value>,
+) -> Result<String, Refusal> {
     let (id, _) = find(world, call)?;
     let number = call
         .http
@@ -63,13 +84,13 @@ pub(super) fn part(world: &mut World, call: &Call) -> Outcome {
                 "Part number must be an integer between 1 and 10000, inclusive",
             )
         })?;
-    fits(call.http.body.len())?;
-    let etag = etag(&call.http.body);
+    fits(content.len())?;
+    let etag = etag(content);
     if let Some(row) = world.get_mut(&call.region, UPLOADS, &id) {
-        row.v["_parts"][number.to_string()] = json!({"ETag": etag, "Size": call.http.body.len(),
-            "LastModified": iso(call.now), "_body": STANDARD.encode(&call.http.body)});
+        row.v["_parts"][number.to_string()] = json!({"ETag": etag, "Size": content.len(),
+            "LastModified": iso(call.now), "_sums": sums, "_body": STANDARD.encode(content)});
     }
-    plain(200, vec![("etag".into(), etag)])
+    Ok(etag)
 }
 
 pub(super) fn list_parts(world: &mut World, call: &Call) -> Outcome {
@@ -82,15 +103,25 @@ pub(super) fn list_parts(world: &mut World, call: &Call) -> Outcome {
         .flatten()
         .map(|(n, p)| {
             let number = n.parse().unwrap_or_default();
-            let line = json!({"PartNumber": number, "ETag": p["ETag"], "Size": p["Size"], "LastModified": p["LastModified"]});
+            let mut line = json!({"PartNumber": number, "ETag": p["ETag"], "Size": p["Size"], "LastModified": p["LastModified"]});
+            for (header, sum) in p["_sums"].as_object().into_iter().flatten() {
+                line[checksum::element(header)] = sum.clone();
+            }
             (number, line)
         })
         .collect();
     parts.sort_by_key(|(n, _)| *n);
+    let number = |key: &str| call.http.query(key).and_then(|n| n.parse::<u32>().ok());
+    let after = number("part-number-marker").unwrap_or_default();
+    let size = number("max-parts").unwrap_or(1_000).min(1_000) as usize;
+    parts.retain(|(n, _)| *n > after);
+    let more = parts.len() > size;
+    parts.truncate(size);
+    let next = parts.last().map(|(n, _)| *n).filter(|_| more);
     let parts: Vec<Value> = parts.into_iter().map(|(_, p)| p).collect();
     Ok(
         json!({"$root": "ListPartsResult", "Bucket": row.text("Bucket"), "Key": row.text("Key"),
-        "UploadId": row.text("UploadId"), "IsTruncated": false, "Part": parts})
+        "UploadId": row.text("UploadId"), "IsTruncated": more, "NextPartNumberMarker": next, "Part": parts})
         .into(),
     )
 }
@@ -104,6 +135,7 @@ pub(super) fn complete(world: &mut World, call: &Call) -> Outcome {
     }
     let mut content = vec![];
     let mut before = 0;
+    let mut used = vec![];
     for (place, part) in parts.iter().enumerate() {
         let number: u32 = part
             .get("PartNumber")
@@ -125,12 +157,23 @@ pub(super) fn complete(world: &mut World, call: &Call) -> Outcome {
                 "One or more of the specified parts could not be found.",
             ));
         }
+        let mut sums = have["_sums"].as_object().into_iter().flatten();
+        if sums.any(|(header, sum)| {
+            let said = part.get(checksum::element(header));
+            said.is_some_and(|said| said != sum)
+        }) {
+            return Err(Refusal::bad(
+                "InvalidPart",
+                "One or more of the specified parts could not be found.",
+            ));
+        }
         if place + 1 < parts.len() && have["Size"].as_u64().unwrap_or_default() < SMALLEST {
             return Err(Refusal::bad(
                 "EntityTooSmall",
                 "Your proposed upload is smaller than the minimum allowed size",
             ));
         }
+        used.push(have);
         content.extend(
             STANDARD
                 .decode(have["_body"].as_str().unwrap_or_default())
@@ -140,15 +183,39 @@ pub(super) fn complete(world: &mut World, call: &Call) -> Outcome {
     fits(content.len())?;
     let (bucket, key) = (row.text("Bucket").to_owned(), row.text("Key").to_owned());
     conditions(world, call, &bucket, &key)?;
-    let headers = row
-        .v
-        .get("_headers")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
-    store(world, call, &bucket, &key, &content, headers)?;
+    let kept = row.v.get("_headers").and_then(Value::as_object);
+    let mut kept = kept.cloned().unwrap_or_default();
+    let sum = checksum::of_parts(&used);
+    if let Some((header, sum)) = &sum {
+        kept.insert((*header).to_owned(), json!(sum));
+    }
+    // Asked for when the upload began, or the bucket's own from now on.
+    let lock = match lock::of(&row) {
+        Some((mode, until)) => Some((mode.to_owned(), until)),
+        None => lock::of_new(world, call, &bucket)?,
+    };
+    let made = store(world, call, &bucket, &key, &content, kept, lock);
     world.remove(&call.region, UPLOADS, &id);
-    Ok(json!({"$root": "CompleteMultipartUploadResult", "Bucket": bucket, "Key": key, "ETag": etag(&content)}).into())
+    let mut result = json!({"Bucket": bucket, "Key": key, "ETag": made.etag});
+    if let Some((header, sum)) = sum {
+        result[checksum::element(header)] = json!(sum);
+    }
+    let mut headers = vec![("content-type".to_owned(), "application/xml".to_owned())];
+    headers.extend(
+        made.headers
+            .into_iter()
+            .filter(|(k, _)| k == "x-amz-version-id" || k.starts_with("x-amz-server-side")),
+    );
+    Ok(Answer::Http {
+        status: 200,
+        headers,
+        body: codec::to_xml(
+            "CompleteMultipartUploadResult",
+            Some("http://s3.amazonaws.com/doc/2006-03-01/"),
+            &result,
+        )
+        .into_bytes(),
+    })
 }
 
 pub(super) fn abort(world: &mut World, call: &Call) -> Outcome {

@@ -1,4 +1,6 @@
-//! KMS: keys that never go at once, their policies, and aliases.
+//! KMS: keys that never go at once, their policies, aliases, and the data keys made under them.
+
+mod data;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +30,8 @@ pub const ACTIONS: &[&str] = &[
     "UpdateAlias",
     "DeleteAlias",
     "ListAliases",
+    "GenerateDataKey",
+    "Decrypt",
 ];
 
 const KEYS: &str = "kms/key";
@@ -115,19 +119,21 @@ pub fn handle(world: &mut World, call: &Call) -> Outcome {
         "UpdateAlias" => update_alias(world, call),
         "DeleteAlias" => delete_alias(world, call),
         "ListAliases" => list_aliases(world, call),
+        "GenerateDataKey" => data::generate(world, call),
+        "Decrypt" => data::decrypt(world, call),
         _ => Err(Refusal::unknown_action(call)),
     }
 }
 
 /// The key another service is told to use, by id, ARN or alias: its ARN, or why it cannot be used.
 pub(super) fn usable(world: &World, region: &str, name: &str) -> Result<String, String> {
+    let own = format!("arn:aws:kms:{region}:{}:key/alias-aws-", world.account);
     match find(world, region, name).and_then(|id| world.get(region, KEYS, &id)) {
         // AWS makes these when they are first used.
-        None if name.starts_with("alias/aws/") => Ok(format!(
-            "arn:aws:kms:{region}:{}:key/{}",
-            world.account,
-            name.replace('/', "-")
-        )),
+        None if name.starts_with("alias/aws/") => {
+            Ok(format!("{own}{}", &name["alias/aws/".len()..]))
+        }
+        None if name.starts_with(&own) => Ok(name.to_owned()),
         None => Err(format!("The KMS key {name} does not exist")),
         Some(row) if !row.is("Enabled") => Err(format!(
             "The KMS key {name} is {}",
@@ -378,6 +384,13 @@ fn exists(world: &World, call: &Call, principal: &str) -> bool {
         || *principal == format!("arn:aws:iam::{account}:root")
     {
         return true;
+    }
+    // Which other accounts there are cannot be known here.
+    if let Some(other) = principal
+        .strip_prefix("arn:aws:iam::")
+        .and_then(|rest| rest.strip_suffix(":root"))
+    {
+        return other.len() == 12 && other.bytes().all(|b| b.is_ascii_digit());
     }
     let Some((_, name)) = principal
         .strip_prefix(&format!("arn:aws:iam::{account}:"))
