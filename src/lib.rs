@@ -26,6 +26,7 @@ pub mod kinds;
 pub mod lines;
 pub mod names;
 pub mod node;
+pub mod ops;
 pub mod plan;
 pub mod policy;
 pub mod probe;

@@ -11,6 +11,7 @@ mod content;
 pub mod delays;
 mod faults;
 mod http;
+pub mod machines;
 mod services;
 mod signals;
 mod store;

@@ -1,0 +1,119 @@
+//! The machines during a restore: workers stopped, configured with what came back, started again.
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+
+use super::super::order::{boot as boot_program, hold_group};
+use super::super::runbook::StageCx;
+use super::super::{OpsFault, gitlab};
+use super::Restoring;
+use crate::blueprint::Role;
+use crate::cloud::Fault;
+use crate::engine::Halt;
+use crate::shell::ShellFault;
+
+/// What an Auto Scaling group does not do while its nodes are stopped on purpose: replace those that do not answer,
+/// and start others that would write.
+const HELD: [&str; 4] = ["Launch", "Terminate", "ReplaceUnhealthy", "HealthCheck"];
+
+/// Every machine on which GitLab's workers run.
+fn workers(r: &Restoring) -> Vec<String> {
+    let nodes = r.hosts.nodes().into_iter();
+    let runs = nodes.filter(|(_, role)| matches!(role, Role::Rails | Role::Sidekiq | Role::Box));
+    runs.map(|(name, _)| name).collect()
+}
+
+/// Stops the workers everywhere, and the hands of whoever would start others.
+pub async fn stop(r: &Restoring) -> Result<Vec<String>, Halt<OpsFault>> {
+    hold(r, true).await?;
+    let names = workers(r);
+    let stops = names.iter().map(|name| async {
+        let shell = r.hosts.shell(name)?;
+        gitlab::stop_workers(shell.as_ref()).await
+    });
+    try_join_all(stops).await?;
+    Ok(names)
+}
+
+/// Starts them again. One that resists does not keep the others. What was to be silent is made silent first: this is
+/// also how they are started when something failed.
+pub async fn start(r: &Restoring) -> Result<(), Halt<OpsFault>> {
+    if r.silent {
+        gitlab::silent_mode(r.deploy_node()?.as_ref(), true).await?;
+    }
+    let mut first = None;
+    for name in workers(r) {
+        let started = async {
+            let shell = r.hosts.shell(&name)?;
+            gitlab::start_workers(shell.as_ref()).await
+        };
+        if let Err(fault) = started.await {
+            first.get_or_insert(fault);
+        }
+    }
+    hold(r, false).await?;
+    first.map_or(Ok(()), |fault| Err(fault.into()))
+}
+
+async fn hold(r: &Restoring, hold: bool) -> Result<(), Fault> {
+    if r.ground.sizes.rails.is_none() {
+        return Ok(());
+    }
+    let group = r.ground.names.auto_scaling_group("rails");
+    hold_group(&r.ground.cx, &group, &HELD, hold).await
+}
+
+/// Runs the boot program on every machine with GitLab: it takes the restored secrets from Secrets Manager, mounts what
+/// is attached now, and reconfigures. Gitaly before those that need it. What reconfigure started is stopped again.
+pub async fn configure(r: &Restoring, cx: &StageCx) -> Result<(), Halt<OpsFault>> {
+    // Reconfigure starts workers for a moment. Where Rails reaches the restored database already, it is silent by then.
+    if r.silent
+        && let Err(fault) = gitlab::silent_mode(r.deploy_node()?.as_ref(), true).await
+    {
+        cx.note(format!("not silent before it is configured: {fault}"));
+    }
+    for role in [
+        Role::Gitaly,
+        Role::Praefect,
+        Role::Box,
+        Role::Sidekiq,
+        Role::Rails,
+        Role::Monitoring,
+    ] {
+        let names = r.hosts.of_role(role);
+        if names.is_empty() {
+            continue;
+        }
+        cx.waiting(format!("{role}: {} configured anew", names.len()));
+        try_join_all(names.iter().map(|name| boot(r, cx, name))).await?;
+    }
+    stop(r).await?;
+    Ok(())
+}
+
+/// How long a machine that was just started may be out of reach.
+const STARTS: Duration = Duration::from_mins(10);
+
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The boot program once more; see `templates/boot/gantry-boot.service`. A machine whose volume was changed is just
+/// starting.
+async fn boot(r: &Restoring, cx: &StageCx, name: &str) -> Result<(), Halt<OpsFault>> {
+    let shell = r.hosts.shell(name)?;
+    let began = cx.clock.now();
+    loop {
+        let Err(fault) = shell.must(&boot_program()).await else {
+            return Ok(());
+        };
+        let starting = matches!(
+            fault,
+            ShellFault::Unreachable { .. } | ShellFault::Refused { .. } | ShellFault::Silent { .. }
+        );
+        if !starting || cx.clock.since(began) >= STARTS {
+            return Err(fault.into());
+        }
+        cx.waiting(format!("{name} starts"));
+        cx.pause(LOOK).await?;
+    }
+}
