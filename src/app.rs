@@ -10,6 +10,10 @@ use crate::cloud::{Aws, configuration};
 use crate::engine::{Event, Observer, Stop};
 use crate::ui::Say;
 
+/// What is said wherever played nodes answer.
+pub const PLAYED: &str = "The nodes here are played: no machine boots, and a small GitLab of gantry's own answers in \
+    their place.";
+
 /// Where calls to AWS go.
 #[derive(Debug, Clone)]
 pub enum Target {
@@ -59,9 +63,69 @@ impl App {
         self.is_sandbox() || variable("AWS_ENDPOINT_URL").is_some_and(|url| is_loopback(&url))
     }
 
+    /// The way to played nodes, where no machine boots: a small GitLab of gantry's own answers in their place, and
+    /// whoever shows its answers says so. None where there are real machines.
+    pub async fn played_hosts(
+        &self,
+        session: &crate::session::Session,
+    ) -> Result<Option<crate::ops::Played>, crate::ops::OpsFault> {
+        if !self.has_no_machines() {
+            return Ok(None);
+        }
+        self.play(session).await
+    }
+
+    #[cfg(feature = "sandbox")]
+    async fn play(
+        &self,
+        session: &crate::session::Session,
+    ) -> Result<Option<crate::ops::Played>, crate::ops::OpsFault> {
+        use crate::ops::OpsFault;
+        use crate::sandbox::machines::{Disks, Machines, installed};
+        let disks = match &self.target {
+            // No site can be called so.
+            Target::Aws => Disks::Remembered(self.state_root.join(".played")),
+            Target::Sandbox(sandbox) => Disks::Strict(sandbox.clone()),
+        };
+        let file = self.site_dir(session.cx.site()).join("machines.json");
+        let fleet = session.known_fleet()?;
+        let aws = session.cx.aws().clone();
+        let package = installed(&session.site);
+        let internal =
+            |error: crate::sandbox::machines::PlayError| OpsFault::internal(error.to_string());
+        let machines = Machines::open(fleet, package, aws, self.clock, disks, Some(file)).await;
+        let machines = machines.map_err(internal)?;
+        machines.first_life().await.map_err(internal)?;
+        Ok(Some(machines.hosts()))
+    }
+
+    #[cfg(not(feature = "sandbox"))]
+    #[allow(clippy::unused_async, reason = "the other one waits")]
+    async fn play(
+        &self,
+        _session: &crate::session::Session,
+    ) -> Result<Option<crate::ops::Played>, crate::ops::OpsFault> {
+        Ok(None)
+    }
+
     /// The socket of the SSH agent.
     pub fn agent(&self) -> Option<PathBuf> {
         variable("SSH_AUTH_SOCK").map(PathBuf::from)
+    }
+
+    /// On the appliance host: its name among the nodes. The units of its timers say so.
+    pub fn appliance(&self) -> Option<String> {
+        variable("GANTRY_APPLIANCE")
+    }
+
+    /// The private key that runs on the appliance host go onto the nodes with.
+    pub fn ssh_key(&self) -> Option<PathBuf> {
+        variable("GANTRY_SSH_KEY").map(PathBuf::from)
+    }
+
+    /// The file of this program.
+    pub fn program(&self) -> std::io::Result<PathBuf> {
+        std::env::current_exe()
     }
 
     /// Where programs are looked for.
@@ -80,10 +144,7 @@ impl App {
         // Without randomness two runs in one second would share an id; the lock keeps them apart anyway.
         let _ = getrandom::fill(&mut random);
         let suffix: String = random.iter().map(|b| format!("{b:02x}")).collect();
-        format!(
-            "{}-{suffix}",
-            jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")
-        )
+        format!("{}-{suffix}", self.clock.now().strftime("%Y%m%dT%H%M%SZ"))
     }
 
     /// Watches for Ctrl-C: winds down, stops, leaves.

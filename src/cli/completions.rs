@@ -3,6 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
+use crate::app::App;
 use crate::exit::Exit;
 
 /// Print completions for a shell.
@@ -15,12 +16,10 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-pub fn run(args: &CompletionsArgs) -> Exit {
-    clap_complete::generate(
-        args.shell,
-        &mut super::command(),
-        "gantry",
-        &mut std::io::stdout(),
-    );
+pub fn run(app: &App, args: &CompletionsArgs) -> Exit {
+    // Not straight to stdout: whoever reads only its first lines would make clap_complete panic.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut super::command(), "gantry", &mut script);
+    app.say.file(&script);
     Exit::Done
 }

@@ -7,6 +7,8 @@ use crate::cloud::Fault;
 use crate::exit::Exit;
 use crate::facts::FactsError;
 use crate::journal::{JournalError, LockError};
+use crate::ops::OpsFault;
+use crate::ops::schedule::ScheduleFault;
 use crate::runs::RunsError;
 use crate::session::SessionError;
 use crate::shell::ShellFault;
@@ -56,6 +58,18 @@ impl CliError {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into()).filter(|h| !h.is_empty());
         self
+    }
+
+    /// The exit code, and the message with its causes in one line: for records.
+    pub fn brief(&self) -> (Exit, String) {
+        let mut text = match &self.diagnostic {
+            Some(diagnostic) => diagnostic.to_string(),
+            None => self.message.clone(),
+        };
+        for cause in &self.causes {
+            text.push_str(&format!(", because {cause}"));
+        }
+        (self.exit, text)
     }
 
     /// Says it on stderr (and as JSON on stdout when machines asked), and gives the exit code.
@@ -192,6 +206,42 @@ impl From<ShellFault> for CliError {
             error
         } else {
             error.help(help)
+        }
+    }
+}
+
+impl From<OpsFault> for CliError {
+    fn from(fault: OpsFault) -> Self {
+        let exit = match fault {
+            OpsFault::Cloud(fault) => return fault.into(),
+            OpsFault::Host(fault) => return fault.into(),
+            OpsFault::Session(error) => return error.into(),
+            OpsFault::Ledger(_) => Exit::Unexpected,
+            OpsFault::Check { .. } => Exit::Check,
+            OpsFault::Refused { .. } => Exit::Usage,
+        };
+        Self::new(exit, fault.to_string()).help(fault.help())
+    }
+}
+
+/// The exit code of a stage that failed. A check that says no is `checked`: some verbs look at machines, some at what
+/// was saved.
+pub fn exit_of(fault: &OpsFault, checked: Exit) -> Exit {
+    match fault {
+        OpsFault::Cloud(_) | OpsFault::Session(_) => Exit::Cloud,
+        OpsFault::Host(_) => Exit::Host,
+        OpsFault::Check { .. } | OpsFault::Refused { .. } => checked,
+        OpsFault::Ledger(_) => Exit::Unexpected,
+    }
+}
+
+impl From<ScheduleFault> for CliError {
+    fn from(fault: ScheduleFault) -> Self {
+        match fault {
+            ScheduleFault::Lock(error) => error.into(),
+            ScheduleFault::Record(_) => Self::new(Exit::Unexpected, fault.to_string()).help(
+                "if the file is damaged, move it away: the records begin anew, and nothing else is lost",
+            ),
         }
     }
 }

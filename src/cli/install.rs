@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::CliError;
 use super::init::{NewSite, write_site};
-use super::nodes::{Nodes, bring_up};
+use super::nodes::{Care, Nodes, bring_up};
 use super::open::{Writing, site, sizes, writing};
 use crate::app::App;
 use crate::cloud::Fault;
@@ -45,6 +45,9 @@ pub struct InstallArgs {
     /// How long to wait for the nodes to report that they are configured; 0 does not wait.
     #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=1440))]
     wait: u64,
+    /// A private key to offer to the nodes, for the checks over SSH. Can be repeated.
+    #[arg(long, short = 'i', value_name = "FILE")]
+    identity: Vec<PathBuf>,
 }
 
 pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
@@ -82,10 +85,10 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
             app.say.json(&document(&writing, &reading, None, None));
             return Ok(Exit::Done);
         }
-        let nodes = bring_up(app, &writing, &reading, wait(args)).await?;
+        let nodes = bring_up(app, &writing, &reading, care(args)).await?;
         app.say
             .json(&document(&writing, &reading, None, Some(&nodes)));
-        return Ok(nodes.exit);
+        return nodes.trouble.map_or(Ok(nodes.exit), Err);
     }
     if args.dry_run {
         (writing.observe)(&Event::Summary(Totals::default()));
@@ -119,21 +122,24 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
     let took = app.clock.since(began);
     // Nodes wait for their files by themselves, so what failed elsewhere is said first.
     let nodes = if report.complete() {
-        Some(bring_up(app, &writing, &reading, wait(args)).await?)
+        Some(bring_up(app, &writing, &reading, care(args)).await?)
     } else {
         None
     };
     app.say
         .json(&document(&writing, &reading, Some(&report), nodes.as_ref()));
     let stands = conclude(app, &writing, &reading, &report, took)?;
-    Ok(match (stands, nodes) {
-        (Exit::Done, Some(nodes)) => nodes.exit,
-        (stands, _) => stands,
-    })
+    match (stands, nodes) {
+        (Exit::Done, Some(nodes)) => nodes.trouble.map_or(Ok(nodes.exit), Err),
+        (stands, _) => Ok(stands),
+    }
 }
 
-fn wait(args: &InstallArgs) -> Duration {
-    Duration::from_secs(args.wait * 60)
+fn care(args: &InstallArgs) -> Care<'_> {
+    Care {
+        wait: Duration::from_secs(args.wait * 60),
+        identities: &args.identity,
+    }
 }
 
 /// Refuses a saved plan whose basis moved.
@@ -188,7 +194,7 @@ fn document(
         "done": done,
         "complete": report.is_none_or(Report::complete),
         "failed": failed,
-        "nodes": nodes.map(|n| json!({"delivered": n.delivered, "boots": n.boots})),
+        "nodes": nodes.map(|n| json!({"delivered": n.delivered, "boots": n.boots, "stages": n.stages})),
     })
 }
 
@@ -243,8 +249,9 @@ fn conclude(
         app.say.warn("Interrupted. Everything under way is written down; run `gantry install` again to go on.");
         return Ok(Exit::Interrupted);
     }
+    // A person has to do something first: nothing goes on by itself when it is run again.
     if !parked.is_empty() {
-        return Ok(Exit::Interrupted);
+        return Ok(Exit::Cloud);
     }
     let site = &writing.session.site.site;
     app.say.data(&format!(
@@ -260,6 +267,8 @@ fn conclude(
     ));
     if writing.session.site.network.admin_from.is_empty() {
         app.say.tell("The bastion is closed: name your networks in [network] admin_from to open its SSH port.");
+    } else if writing.session.site.network.admin_keys.is_empty() {
+        app.say.tell("Nobody's SSH key is on the machines: name those of your administrators in [network] admin_keys, unless your image has them.");
     }
     Ok(Exit::Done)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::CliError;
+use crate::app::App;
 use crate::exit::Exit;
 
 /// Write the manual pages.
@@ -15,16 +16,20 @@ pub struct ManArgs {
     out: Option<PathBuf>,
 }
 
-pub fn run(args: &ManArgs) -> Result<Exit, CliError> {
+pub fn run(app: &App, args: &ManArgs) -> Result<Exit, CliError> {
     let cannot = |e: std::io::Error| CliError::usage(format!("cannot write the manual: {e}"));
     match &args.out {
         Some(dir) => {
             std::fs::create_dir_all(dir).map_err(cannot)?;
             clap_mangen::generate_to(super::command(), dir).map_err(cannot)?;
         }
-        None => clap_mangen::Man::new(super::command())
-            .render(&mut std::io::stdout())
-            .map_err(cannot)?,
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(super::command())
+                .render(&mut page)
+                .map_err(cannot)?;
+            app.say.file(&page);
+        }
     }
     Ok(Exit::Done)
 }

@@ -1,8 +1,11 @@
 //! The command line: one verb, one file. The doc comment of each `Args` is its help text.
 
+mod backup;
 mod completions;
 mod destroy;
+mod drill;
 mod error;
+mod hosts;
 mod init;
 mod install;
 mod man;
@@ -12,14 +15,20 @@ mod plan;
 mod policy;
 mod preflight;
 mod probe;
+mod procedure;
 mod profiles;
+mod reconfigure;
 mod render;
+mod restore;
 mod runs;
+mod schedule;
 mod schema;
 mod size;
+mod snapshot;
 mod ssh;
 mod state;
 mod status;
+mod taking;
 
 use std::path::PathBuf;
 
@@ -112,10 +121,16 @@ pub enum Command {
     Install(install::InstallArgs),
     Status(status::StatusArgs),
     Probe(probe::ProbeArgs),
+    Backup(backup::BackupArgs),
+    Snapshot(snapshot::SnapshotArgs),
+    Restore(restore::RestoreArgs),
+    Drill(drill::DrillArgs),
     Destroy(destroy::DestroyArgs),
     Render(render::RenderArgs),
+    Reconfigure(reconfigure::ReconfigureArgs),
     Ssh(ssh::SshArgs),
     Exec(ssh::ExecArgs),
+    Schedule(schedule::ScheduleArgs),
     State(state::StateArgs),
     Runs(runs::RunsArgs),
     Policy(policy::PolicyArgs),
@@ -157,16 +172,22 @@ async fn dispatch(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Install(args) => install::run(app, &args).await,
         Command::Status(args) => status::run(app, &args).await,
         Command::Probe(args) => probe::run(app, &args).await,
+        Command::Backup(args) => backup::run(app, &args).await,
+        Command::Snapshot(args) => snapshot::run(app, &args).await,
+        Command::Restore(args) => restore::run(app, &args).await,
+        Command::Drill(args) => drill::run(app, &args).await,
         Command::Destroy(args) => destroy::run(app, &args).await,
         Command::Render(args) => render::run(app, &args),
+        Command::Reconfigure(args) => reconfigure::run(app, &args).await,
         Command::Ssh(args) => ssh::ssh(app, &args).await,
         Command::Exec(args) => ssh::exec(app, &args).await,
+        Command::Schedule(args) => schedule::run(app, &args).await,
         Command::State(args) => state::run(app, &args).await,
         Command::Runs(args) => runs::run(app, &args),
         Command::Policy(args) => policy::run(app, &args),
         Command::Schema(_) => Ok(schema::run(app)),
-        Command::Completions(args) => Ok(completions::run(&args)),
-        Command::Man(args) => man::run(&args),
+        Command::Completions(args) => Ok(completions::run(app, &args)),
+        Command::Man(args) => man::run(app, &args),
     }
 }
 

@@ -1,18 +1,26 @@
-//! What `install` does for the nodes once AWS has what they stand on: their secrets, their files, their boot.
+//! What `install` does for the nodes once AWS has what they stand on: their secrets, their files, their boot, and the
+//! checks in their order.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::CliError;
+use super::hosts::{hosts, out_of_reach};
 use super::open::Writing;
+use super::procedure::{carry, end, left_over, stages, trouble};
+use super::reconfigure::bundles;
 use super::render::write;
 use crate::app::App;
+use crate::blueprint::secret_references;
 use crate::engine::StopLevel;
 use crate::exit::Exit;
+use crate::ops::order::Order;
 use crate::secret::Secret;
-use crate::session::{Boot, BootState, Change, Delivered, Reading};
-use crate::site::{SecretRef, Site};
+use crate::session::{Boot, BootState, Change, Delivered, Reading, Session};
+use crate::site::SecretRef;
 
 /// How often the nodes' reports are read. A boot takes minutes.
 const PAUSE: Duration = Duration::from_secs(15);
@@ -21,16 +29,27 @@ const PAUSE: Duration = Duration::from_secs(15);
 pub struct Nodes {
     pub delivered: Vec<Delivered>,
     pub boots: Vec<Boot>,
-    /// Whether the boots were waited for.
+    /// What became of each stage of the order; empty where it was not gone through.
+    pub stages: Vec<Value>,
+    /// How the command ends: a node that is late is a host that failed.
     pub exit: Exit,
+    /// What went wrong in the order.
+    pub trouble: Option<CliError>,
 }
 
-/// Fills secrets, delivers bundles, and waits for the nodes to report, `wait` at most.
+/// How the nodes are waited for and reached.
+pub struct Care<'a> {
+    /// How long to wait for each; zero looks once.
+    pub wait: Duration,
+    pub identities: &'a [PathBuf],
+}
+
+/// Fills secrets, delivers bundles, and goes through the order: each node reports, and is looked at.
 pub async fn bring_up(
     app: &App,
     writing: &Writing,
     reading: &Reading,
-    wait: Duration,
+    care: Care<'_>,
 ) -> Result<Nodes, CliError> {
     let session = &writing.session;
     let fleet = session.fleet(reading)?;
@@ -50,7 +69,7 @@ pub async fn bring_up(
     let files: Vec<_> = packed.iter().map(|p| p.files.clone()).collect();
     write(&folder, &files)?;
     let written = session
-        .fill_secrets(&given(&session.site, &app.site_file)?)
+        .fill_secrets(&given(session, &app.site_file)?)
         .await?;
     for name in &written {
         app.say
@@ -65,9 +84,12 @@ pub async fn bring_up(
         folder.display()
     ));
     if app.has_no_machines() {
+        let nodes = match delivered.len() {
+            1 => "1 node is".to_owned(),
+            several => format!("{several} nodes are"),
+        };
         app.say.data(&format!(
-            "{} nodes are rendered and not booted: {}.",
-            delivered.len(),
+            "{nodes} rendered and not booted: {}.",
             if app.is_sandbox() {
                 "the sandbox has no machines"
             } else {
@@ -77,18 +99,76 @@ pub async fn bring_up(
         return Ok(Nodes {
             delivered,
             boots: vec![],
+            stages: vec![],
             exit: Exit::Done,
+            trouble: None,
         });
     }
-    let (boots, exit) = watch(app, writing, &delivered, wait).await?;
+    let unreached = out_of_reach(app, session, care.identities);
+    if let Some(why) = unreached.filter(|_| !care.wait.is_zero()) {
+        app.say
+            .tell(&format!("The checks on the nodes are left out: {why}."));
+    }
+    if care.wait.is_zero() || unreached.is_some() {
+        let (boots, exit) = watch(app, writing, &delivered, care.wait).await?;
+        return Ok(Nodes {
+            delivered,
+            boots,
+            stages: vec![],
+            exit,
+            trouble: None,
+        });
+    }
+    let hosts = hosts(app, session, care.identities).await?;
+    let order = Order::new(session.clone(), hosts, fleet, bundles(&packed), care.wait);
+    let mut all = Vec::new();
+    // Machines that serve already, with older files, are changed one at a time.
+    let behind = order
+        .behind(&bundles(&packed).into_keys().collect())
+        .await?;
+    let mut serving = left_over(app, session)?;
+    let behind = behind.into_iter().filter(|(_, s)| *s == BootState::Behind);
+    serving.extend(behind.map(|(name, _)| node_of(&name)));
+    let mut books = Vec::new();
+    if !serving.is_empty() {
+        books.push(order.roll_out(packed, &serving).await?);
+    }
+    books.push(order.bring_up());
+    let (mut exit, mut wrong) = (Exit::Done, None);
+    for book in books {
+        let report = carry(app, writing, book).await?;
+        all.extend(stages(&report));
+        wrong = trouble(&report, "install");
+        if wrong.is_some() {
+            exit = Exit::Host;
+            break;
+        }
+        exit = end(app, &report, "install");
+        if exit != Exit::Done {
+            break;
+        }
+    }
+    let boots = session.boots(&delivered).await?;
     Ok(Nodes {
         delivered,
         boots,
+        stages: all,
         exit,
+        trouble: wrong,
     })
 }
 
-/// Reads the reports until every fixed node is ready, somebody says stop, or the patience is over.
+/// The node of the fleet that a machine belongs to.
+pub fn node_of(machine: &str) -> String {
+    if machine.starts_with("rails-") {
+        "rails".to_owned()
+    } else {
+        machine.to_owned()
+    }
+}
+
+/// Reads the reports until every fixed node is ready, somebody says stop, or the patience is over. Without any
+/// patience it looks once, and what is late is no failure.
 async fn watch(
     app: &App,
     writing: &Writing,
@@ -115,6 +195,9 @@ async fn watch(
             );
             return Ok((boots, Exit::Interrupted));
         }
+        if wait.is_zero() {
+            return Ok((boots, Exit::Done));
+        }
         if app.clock.since(began) >= wait {
             let late: Vec<_> = boots.iter().filter(|b| !ready(b)).collect();
             for boot in &late {
@@ -124,23 +207,27 @@ async fn watch(
             app.say.warn("The nodes go on trying; run `gantry install` again to look, or `gantry ssh NODE -- sudo journalctl -u gantry-boot`.");
             return Ok((boots, Exit::Host));
         }
-        app.clock.sleep(PAUSE).await;
+        tokio::select! {
+            () = app.clock.sleep(PAUSE) => {}
+            () = app.stop.reached(StopLevel::WindDown) => {}
+        }
     }
 }
 
 /// The secrets that the site file takes from the environment or a file, by the name of their entry.
-fn given(site: &Site, site_file: &Path) -> Result<BTreeMap<String, Secret>, CliError> {
+fn given(session: &Session, site_file: &Path) -> Result<BTreeMap<String, Secret>, CliError> {
     let folder = site_file.parent().unwrap_or(Path::new("."));
     let mut given = BTreeMap::new();
-    for (path, reference) in site.secrets() {
-        let key = path.to_string();
-        let Some(entry) = entry(&key) else { continue };
+    for (name, reference) in secret_references(&session.site, &session.profile) {
         let missing = |what: String, help: &str| {
-            CliError::usage(format!("`{key}` is `{reference}`, and {what}")).help(help.to_owned())
+            CliError::usage(format!(
+                "the secret {name} comes from `{reference}`, and {what}"
+            ))
+            .help(help.to_owned())
         };
         let text = match reference {
             SecretRef::Generate | SecretRef::Arn(_) => continue,
-            SecretRef::Env(name) => crate::app::variable(name).ok_or_else(|| {
+            SecretRef::Env(variable) => crate::app::variable(variable).ok_or_else(|| {
                 missing(
                     "the environment has no such variable".into(),
                     "set it for this command, or write another reference",
@@ -160,20 +247,7 @@ fn given(site: &Site, site_file: &Path) -> Result<BTreeMap<String, Secret>, CliE
         if text.is_empty() {
             return Err(missing("it is empty".into(), "write the secret there"));
         }
-        given.insert(entry.to_owned(), Secret::new(text));
+        given.insert(name, Secret::new(text));
     }
     Ok(given)
-}
-
-/// The entry of Secrets Manager behind a key of the site file.
-fn entry(key: &str) -> Option<&'static str> {
-    Some(match key {
-        "gitlab.initial_root_password" => "initial-root-password",
-        "gitlab.license" => "license",
-        "gitlab.activation_code" => "activation-code",
-        "smtp.password" => "smtp-password",
-        "ldap.password" => "ldap-password",
-        "saml.idp_cert" => "saml-idp-cert",
-        _ => return None,
-    })
 }

@@ -20,10 +20,28 @@ pub fn site(app: &App) -> Result<(Site, Profile), CliError> {
             "write one with `gantry init --profile NAME --domain DOMAIN --region REGION`, or name another with --site-file",
         ));
     }
-    let loaded = site::load(&app.site_file).map_err(|e| CliError::diagnostic(Exit::Usage, e))?;
-    let site = loaded.site;
+    // The files that it refers to stay where it was written; runs on the appliance host do without them.
+    let site = if app.appliance().is_some() {
+        copied(app)?
+    } else {
+        let loaded = site::load(&app.site_file);
+        loaded
+            .map_err(|e| CliError::diagnostic(Exit::Usage, e))?
+            .site
+    };
     let profile = sizes(&site)?;
     Ok((site, profile))
+}
+
+/// The copy of a site file on the appliance host.
+fn copied(app: &App) -> Result<Site, CliError> {
+    let path = app.site_file.display().to_string();
+    let text = std::fs::read_to_string(&app.site_file)
+        .map_err(|error| CliError::usage(format!("cannot read the site file {path}: {error}")))?;
+    let loaded = site::parse(&path, &text);
+    Ok(loaded
+        .map_err(|e| CliError::diagnostic(Exit::Usage, e))?
+        .site)
 }
 
 /// The sizes of a site: its profile with the overrides of the site file.
@@ -36,6 +54,11 @@ pub fn sizes(site: &Site) -> Result<Profile, CliError> {
 /// A session that only reads: the journal is read as it is, and no lock is taken.
 pub async fn reading(app: &App) -> Result<Session, CliError> {
     let (site, profile) = site(app)?;
+    reading_of(app, site, profile).await
+}
+
+/// The same of a site that is not the one of the site file.
+pub async fn reading_of(app: &App, site: Site, profile: Profile) -> Result<Session, CliError> {
     let state = LocalStore::peek(&app.site_dir(site.site.name.as_ref()))?;
     let store = std::sync::Arc::new(MemoryStore::remembering(state));
     open(app, site, profile, store, &silent()).await
@@ -56,7 +79,7 @@ pub async fn forgetful(app: &App) -> Result<Session, CliError> {
 
 /// A session that may write, with the lock it holds.
 pub struct Writing {
-    pub session: Session,
+    pub session: std::sync::Arc<Session>,
     pub run: String,
     pub observe: Observer,
     _lock: RunLock,
@@ -99,7 +122,7 @@ pub async fn writing(
     };
     let shown = progress(&app.say, app.clock);
     // Before the diary starts: a refused account must leave nothing behind.
-    let session = open(app, site, profile, store, &shown).await?;
+    let session = std::sync::Arc::new(open(app, site, profile, store, &shown).await?);
     let observe = both(shown, record(&dir, &head, app.clock)?);
     Ok(Writing {
         session,

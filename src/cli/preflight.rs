@@ -11,7 +11,8 @@ use crate::session::Verdict;
 
 /// Check everything that can be checked before the first write.
 ///
-/// Identity, instance types per zone, DNS, quotas against what the plan makes, and the plan itself. Exits with 8
+/// Identity, instance types per zone, DNS, the plan itself, names that must be unique in the world, permissions by IAM's
+/// simulator, and quotas against what the plan makes and what the account has already. Changes nothing. Exits with 8
 /// when a check fails.
 #[derive(Debug, Args)]
 pub struct PreflightArgs {}
@@ -28,9 +29,9 @@ pub async fn run(app: &App, _: &PreflightArgs) -> Result<Exit, CliError> {
             Verdict::Fail => "FAIL",
         };
         app.say
-            .data(&format!("{word}  {:<10} {}", check.name, check.seen));
+            .data(&format!("{word}  {:<11} {}", check.name, check.seen));
         if !check.help.is_empty() {
-            app.say.data(&format!("      {:<10} {}", "", check.help));
+            app.say.data(&format!("      {:<11} {}", "", check.help));
         }
     }
     Ok(if failed == 0 { Exit::Done } else { Exit::Check })

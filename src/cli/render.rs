@@ -50,24 +50,19 @@ pub fn run(app: &App, args: &RenderArgs) -> Result<Exit, CliError> {
     let fleet = Fleet::of(&site, &sizes, &names, &state.outputs());
     let mut nodes =
         render(&fleet, &site, &sizes).map_err(|e| CliError::diagnostic(Exit::Unexpected, e))?;
-    if let Some(stranger) = args.only.iter().find(|word| {
-        !nodes
-            .iter()
-            .any(|n| n.node == **word || n.role.as_str() == *word)
-    }) {
+    let is = |node: &NodeFiles, word: &String| node.node == *word || node.role.as_str() == word;
+    if let Some(stranger) = args
+        .only
+        .iter()
+        .find(|word| !nodes.iter().any(|node| is(node, word)))
+    {
         let there: Vec<_> = nodes.iter().map(|n| n.node.as_str()).collect();
         return Err(CliError::usage(format!(
             "there is no node and no role `{stranger}` with files"
         ))
         .help(format!("there are {}", there.join(", "))));
     }
-    nodes.retain(|n| {
-        args.only.is_empty()
-            || args
-                .only
-                .iter()
-                .any(|w| *w == n.node || w == n.role.as_str())
-    });
+    nodes.retain(|node| args.only.is_empty() || args.only.iter().any(|word| is(node, word)));
     if known.is_none() {
         app.say
             .tell("The account is not known yet: bucket names hold 000000000000 in its place.");

@@ -9,15 +9,13 @@ use clap::Args;
 use serde_json::json;
 
 use super::CliError;
+use super::hosts::{Ways, no_machines, ways};
 use super::open::reading;
 use crate::app::App;
-use crate::blueprint::Role;
 use crate::exit::Exit;
-use crate::node::Place;
-use crate::session::Session;
 use crate::shell::{
-    Access, ClientConfig, Command, Endpoint, Keys, KnownHosts, Line, Outcome, Shell, Ssh, Status,
-    Together, config, interactive, many,
+    ClientConfig, Command, Endpoint, Line, Outcome, Shell, Status, Together, config, interactive,
+    many,
 };
 
 /// Open a shell on a node, or run one command there.
@@ -72,119 +70,14 @@ pub struct ExecArgs {
     command: Vec<String>,
 }
 
-/// The ways to the machines of a site.
-struct Ways {
-    bastion: Option<Endpoint>,
-    nodes: Vec<(Role, Endpoint)>,
-    known_file: PathBuf,
-}
-
-impl Ways {
-    fn find(&self, name: &str) -> Result<&Endpoint, CliError> {
-        let found = self.nodes.iter().find(|(_, node)| node.name == name);
-        found
-            .map(|(_, node)| node)
-            .ok_or_else(|| CliError::usage(format!("there is no node `{name}`")).help(self.names()))
-    }
-
-    fn names(&self) -> String {
-        let names: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|(_, node)| node.name.as_str())
-            .collect();
-        format!("there are {}", names.join(", "))
-    }
-
-    fn shell(&self, node: &Endpoint, access: &Arc<Access>) -> Arc<dyn Shell> {
-        let through = self.bastion.clone().filter(|b| b.name != node.name);
-        Arc::new(Ssh::new(node.clone(), through, access.clone()))
-    }
-}
-
-/// Where the machines are: fixed nodes from the journal, those of the Rails group and everybody's host keys from the
-/// nodes' own reports.
-async fn ways(app: &App) -> Result<Ways, CliError> {
-    if app.has_no_machines() {
-        return Err(CliError::usage("there are no machines here to go to").help(
-            "the sandbox and emulators make instances that never boot; leave --sandbox out",
-        ));
-    }
-    let session = reading(app).await?;
-    let state = session.store.state();
-    if state.resources.is_empty() {
-        return Err(CliError::usage("nothing exists yet").help("`gantry install` makes it"));
-    }
-    let fleet = session.known_fleet()?;
-    let public = |name: &str| {
-        let address = format!("ec2/elastic_ip:{name}").parse().ok()?;
-        let output = state.outputs();
-        Some(output.0.get(&address)?.get("address")?.as_str()?.to_owned())
-    };
-    let folder = app.site_dir(session.cx.site());
-    let known_file = folder.join("known_hosts");
-    let unreadable = |error: std::io::Error| {
-        CliError::new(
-            Exit::Unexpected,
-            format!("cannot read or write {}: {error}", known_file.display()),
-        )
-    };
-    let known = KnownHosts::open(&known_file).map_err(unreadable)?;
-    let mut nodes = Vec::new();
-    let mut roles: Vec<Role> = fleet.hosts.iter().map(|h| h.role).collect();
-    roles.dedup();
-    for role in roles {
-        let reports = learn(&session, role, &known).await?;
-        for host in fleet.of_role(role) {
-            let address = match (&host.address, public(&host.name)) {
-                (_, Some(public)) => public,
-                (Some(Place::Known(private)), None) => private.clone(),
-                _ => continue,
-            };
-            nodes.push((role, Endpoint::new(host.name.clone(), address)));
-        }
-        if role == Role::Rails {
-            nodes.extend(
-                reports
-                    .into_iter()
-                    .map(|(name, address)| (role, Endpoint::new(name, address))),
-            );
-        }
-    }
-    let bastion = nodes
-        .iter()
-        .find(|(role, _)| *role == Role::Bastion)
-        .map(|(_, node)| node.clone());
-    Ok(Ways {
-        bastion,
-        nodes,
-        known_file,
-    })
-}
-
-/// Takes the host keys of a role's reports; a key that changed is refused here, before anybody connects.
-async fn learn(
-    session: &Session,
-    role: Role,
-    known: &KnownHosts,
-) -> Result<Vec<(String, String)>, CliError> {
-    let reports = session.reports(role).await?;
-    for (name, report) in &reports {
-        known.report(name, &report.host_keys).map_err(|error| {
-            CliError::new(
-                Exit::Unexpected,
-                format!("the host keys of {name} cannot be kept: {error}"),
-            )
-        })?;
-    }
-    Ok(reports
-        .into_iter()
-        .map(|(name, report)| (name, report.address))
-        .collect())
+/// The ways, for a command that only looks. Without machines it says so before it asks AWS anything.
+async fn ways_there(app: &App) -> Result<Ways, CliError> {
+    no_machines(app)?;
+    ways(app, &reading(app).await?).await
 }
 
 pub async fn ssh(app: &App, args: &SshArgs) -> Result<Exit, CliError> {
-    let ways = ways(app).await?;
+    let ways = ways_there(app).await?;
     if args.list {
         app.say.json(
             &json!({"format": 1, "nodes": ways.nodes.iter().map(|(role, node)| json!({
@@ -231,7 +124,7 @@ pub async fn ssh(app: &App, args: &SshArgs) -> Result<Exit, CliError> {
 }
 
 pub async fn exec(app: &App, args: &ExecArgs) -> Result<Exit, CliError> {
-    let ways = ways(app).await?;
+    let ways = ways_there(app).await?;
     let wanted: Vec<&Endpoint> = ways
         .nodes
         .iter()
@@ -246,16 +139,7 @@ pub async fn exec(app: &App, args: &ExecArgs) -> Result<Exit, CliError> {
                 .help(ways.names()),
         );
     }
-    let mut keys = Keys::none();
-    if let Some(socket) = app.agent() {
-        keys = keys.agent(socket);
-    }
-    for file in &args.identity {
-        keys = keys.file(file);
-    }
-    let known =
-        Arc::new(KnownHosts::open(&ways.known_file).unwrap_or_else(|_| KnownHosts::in_memory()));
-    let access = Arc::new(Access::new(keys, known));
+    let access = ways.access(app, &args.identity);
     let shells: Vec<Arc<dyn Shell>> = wanted
         .iter()
         .map(|node| ways.shell(node, &access))
