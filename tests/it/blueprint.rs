@@ -30,6 +30,10 @@ fn site(profile: ProfileName, more: &str) -> Site {
     }
 }
 
+/// A vault in another account.
+const VAULT: &str =
+    "[backup.vault]\narn = \"arn:aws:backup:eu-west-1:210987654321:backup-vault:acme\"\n";
+
 fn sizes(site: &Site) -> Profile {
     profile::get(site.site.profile)
         .with_overrides(site)
@@ -104,6 +108,7 @@ fn every_switch_of_the_site_file_is_clean() {
         "[front]\nregistry_domain = \"registry.acme.example\"\npages_domain = \"pages.other.example\"\n[registry]\n",
         "[monitoring]\nalarms = false\n",
         "[backup]\ndlm = false\n",
+        VAULT,
         "[protection]\ndeletion = false\n",
         "[tls]\ncertificate = \"request\"\n",
         "[tls]\ncertificate = \"arn:aws:acm:eu-west-1:123456789012:certificate/0f\"\n",
@@ -382,6 +387,136 @@ fn proxy_protocol_is_on_both_ends_or_not_at_all() {
 }
 
 #[test]
+fn versions_stay_as_long_as_a_recovery_point_may_name_them() {
+    let days = |site: &Site, at: &str| {
+        let blueprint = drawn(site);
+        let (_, bucket) = blueprint
+            .of::<Bucket>()
+            .find(|(a, _)| a.name() == at)
+            .unwrap();
+        let kept = bucket.lifecycle.iter().find_map(|rule| match rule {
+            LifecycleRule::ExpireNoncurrent { days } => Some(*days),
+            _ => None,
+        });
+        (kept.unwrap(), bucket.immutable_days)
+    };
+    let usual = site(ProfileName::Poc2k, "");
+    let horizon = usual.backup.horizon_days();
+    assert_eq!(days(&usual, "lfs"), (horizon, None));
+    assert_eq!(days(&usual, "registry"), (horizon, None));
+    assert_eq!(days(&usual, "backups"), (30, None));
+    assert_eq!(days(&usual, "config"), (30, None));
+    let locked = site(
+        ProfileName::Poc2k,
+        "[backup]\nimmutable_days = 90\n[backup.keep]\nmonthly = 0\n",
+    );
+    assert_eq!(days(&locked, "lfs"), (36, None));
+    assert_eq!(days(&locked, "backups"), (90, Some(90)));
+}
+
+/// The actions that a role's grants allow, with their conditions, on whatever passes.
+fn grants_of<'a>(blueprint: &'a Blueprint, role: &str) -> Vec<&'a gantry::kinds::iam::Grant> {
+    blueprint
+        .of::<gantry::kinds::iam::Role>()
+        .filter(|(address, _)| address.name() == role)
+        .flat_map(|(_, role)| &role.grants)
+        .collect()
+}
+
+#[test]
+fn the_appliance_host_takes_backups_and_deletes_none() {
+    use gantry::kinds::iam::Target;
+    for name in ProfileName::ALL {
+        let site = site(name, "[backup]\ncopy_to_region = \"eu-central-1\"\n");
+        let blueprint = drawn(&site);
+        let host = if name == ProfileName::SingleBox {
+            "box"
+        } else {
+            "bastion"
+        };
+        let grants = grants_of(&blueprint, host);
+        let actions: Vec<&String> = grants.iter().flat_map(|g| &g.actions).collect();
+        let may = |action: &str| actions.iter().any(|a| *a == action);
+        assert!(
+            may("cloudwatch:PutMetricData") && may("sns:Publish"),
+            "{name}"
+        );
+        assert!(
+            may("kms:GenerateDataKey") && may("s3:ListBucketVersions"),
+            "{name}"
+        );
+        // Disks alone where there is no cluster, databases where there are any.
+        assert_eq!(may("ec2:CreateSnapshots"), !name.is_ha(), "{name}");
+        let databases = name != ProfileName::SingleBox;
+        assert_eq!(may("rds:CreateDBSnapshot"), databases, "{name}");
+        for never in [
+            "rds:DeleteDBInstance",
+            "rds:DeleteDBSnapshot",
+            "ec2:DeleteSnapshot",
+            "s3:DeleteObjectVersion",
+            "s3:PutLifecycleConfiguration",
+            "s3:PutBucketObjectLockConfiguration",
+            "rds:ModifyDBSnapshotAttribute",
+        ] {
+            assert!(!may(never), "{name}: {never}");
+        }
+        // Whatever is sealed or opened carries the site's name.
+        for grant in &grants {
+            let conditions = format!("{:?}", grant.conditions);
+            let recovery =
+                |on: &Target| matches!(on, Target::Key(key) if key.address().name() == "recovery");
+            if grant.on.iter().any(recovery) && grant.sid != "LookAtKeys" {
+                assert!(
+                    conditions.contains("EncryptionContext:gantry:site"),
+                    "{conditions}"
+                );
+            }
+        }
+        // Its secrets are all of them, and nobody else reads the one that signs.
+        let reads = |role: &str| {
+            grants_of(&blueprint, role)
+                .iter()
+                .flat_map(|g| &g.on)
+                .filter(|on| match on {
+                    Target::Secret(secret) => secret.address().name() == blueprint::SIGNING_KEY,
+                    Target::Arn(arn) => arn.ends_with(":secret:gantry/acme/*"),
+                    _ => false,
+                })
+                .count()
+        };
+        for role in Role::of(&sizes(&site)) {
+            let signs = role.as_str() == host;
+            assert_eq!(reads(role.as_str()) > 0, signs, "{name}: {role}");
+        }
+    }
+}
+
+#[test]
+fn the_deploy_node_reaches_the_archives_of_gitlab_and_no_recovery_point() {
+    use gantry::kinds::iam::Target;
+    let blueprint = drawn(&site(ProfileName::Ha3k, ""));
+    for role in ["sidekiq", "rails", "gitaly", "praefect", "monitoring"] {
+        for grant in grants_of(&blueprint, role) {
+            let objects = grant
+                .actions
+                .iter()
+                .any(|a| a.starts_with("s3:") && a.ends_with("Object"));
+            for on in grant.on.iter().filter(|_| objects) {
+                match on {
+                    Target::Folder(bucket, folder) => {
+                        assert_eq!(role, "sidekiq");
+                        assert_eq!(bucket.address().name(), "backups");
+                        assert_eq!(folder, blueprint::ARCHIVES);
+                    }
+                    Target::Objects(bucket) => assert_ne!(bucket.address().name(), "backups"),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn gitaly_backups_never_expire() {
     for name in ProfileName::ALL {
         let blueprint = drawn(&site(name, ""));
@@ -417,6 +552,158 @@ fn snapshots_by_dlm_only_where_git_data_may_be_saved_so() {
 }
 
 #[test]
+fn a_vault_gets_databases_buckets_and_disks_but_never_a_cluster_s() {
+    use gantry::kinds::backup::{Plan, Selection, Vault};
+    let objects = blueprint::OBJECT_TYPES.map(|part| format!("s3/bucket:{part}"));
+    let buckets = ["backups", "gitaly-backups", "registry"].map(|part| format!("s3/bucket:{part}"));
+    for name in ProfileName::ALL {
+        let bare = drawn(&site(name, ""));
+        assert_eq!(count(&bare, "backup/vault"), 0, "{name}");
+        assert_eq!(count(&bare, "iam/role") + 1, {
+            let site = site(name, VAULT);
+            count(&drawn(&site), "iam/role")
+        });
+
+        let blueprint = drawn(&site(name, VAULT));
+        let (_, selection) = blueprint.of::<Selection>().next().unwrap();
+        let mut saved: Vec<String> = selection
+            .resources
+            .iter()
+            .map(|one| one.address().to_string())
+            .collect();
+        saved.sort();
+        let mut wanted: Vec<String> = objects.iter().chain(&buckets).cloned().collect();
+        wanted.extend(match name {
+            ProfileName::SingleBox => vec!["ec2/volume:box".to_owned()],
+            ProfileName::Poc2k => vec![
+                "ec2/volume:gitaly-1".to_owned(),
+                "rds/db_instance:main".to_owned(),
+            ],
+            _ => vec![
+                "rds/db_instance:main".to_owned(),
+                "rds/db_instance:praefect".to_owned(),
+            ],
+        });
+        wanted.sort();
+        assert_eq!(saved, wanted, "{name}");
+
+        let (_, vault) = blueprint.of::<Vault>().next().unwrap();
+        assert_eq!(vault.key.address().to_string(), "kms/key:main");
+        let (_, plan) = blueprint.of::<Plan>().next().unwrap();
+        assert_eq!(plan.schedule, "cron(30 3 * * ? *)");
+        assert_eq!((plan.local_days, plan.keep_days), (7, 35));
+        assert!(plan.copy_to.contains(":210987654321:"));
+    }
+}
+
+#[test]
+fn a_vault_goes_by_the_site_s_own_time() {
+    use gantry::kinds::backup::Plan;
+    let more = VAULT.replace(
+        "[backup.vault]",
+        "[backup]\ntimezone = \"Europe/Berlin\"\n[backup.vault]",
+    );
+    let more = format!("{more}schedule = \"weekly sun 05:00\"\nkeep_days = 365\nlocal_days = 2\n");
+    let blueprint = drawn(&site(ProfileName::Poc2k, &more));
+    let (_, plan) = blueprint.of::<Plan>().next().unwrap();
+    assert_eq!(plan.schedule, "cron(0 5 ? * SUN *)");
+    assert_eq!(plan.timezone, "Europe/Berlin");
+    assert_eq!((plan.local_days, plan.keep_days), (2, 365));
+}
+
+#[test]
+fn the_role_of_aws_backup_touches_what_it_saves_and_nothing_else() {
+    use gantry::kinds::iam::{Role as IamRole, Target};
+    for name in [
+        ProfileName::SingleBox,
+        ProfileName::Poc2k,
+        ProfileName::Ha3k,
+    ] {
+        let blueprint = drawn(&site(name, VAULT));
+        let (_, role) = blueprint
+            .of::<IamRole>()
+            .find(|(address, _)| address.name() == "backup")
+            .unwrap();
+        assert_eq!(role.service, "backup.amazonaws.com");
+        let actions: Vec<&String> = role.grants.iter().flat_map(|g| &g.actions).collect();
+        let about = |word: &str| actions.iter().any(|action| action.starts_with(word));
+        assert_eq!(about("rds:"), name != ProfileName::SingleBox, "{name}");
+        assert_eq!(about("ec2:"), !name.is_ha(), "{name}");
+        for action in &actions {
+            let puts = action.starts_with("s3:Put") && !action.contains("Notification");
+            assert!(
+                !puts || *action == "s3:PutInventoryConfiguration",
+                "{action}"
+            );
+            let deletes = action.contains("Delete");
+            let of_its_own = ["DeleteDBSnapshot", "DeleteSnapshot", "events:DeleteRule"];
+            assert!(
+                !deletes || of_its_own.iter().any(|own| action.contains(own)),
+                "{action}"
+            );
+        }
+        for grant in &role.grants {
+            let deletes = grant
+                .actions
+                .iter()
+                .any(|action| action.contains("DeleteDBSnapshot"));
+            let own = |on: &Target| matches!(on, Target::Arn(arn) if arn.contains(":snapshot:awsbackup:"));
+            assert!(!deletes || grant.on.iter().all(own), "{}", grant.sid);
+            // Data goes out into one vault of all.
+            if grant
+                .actions
+                .iter()
+                .any(|action| action == "backup:CopyFromBackupVault")
+            {
+                let only = &grant.conditions["ForAllValues:StringEquals"]["backup:CopyTargets"];
+                assert_eq!(
+                    only,
+                    "arn:aws:backup:eu-west-1:210987654321:backup-vault:acme"
+                );
+            }
+        }
+        // And the machines have no part in it.
+        for (address, role) in blueprint.of::<IamRole>() {
+            let machine = role.service == "ec2.amazonaws.com";
+            let backup = |action: &String| action.starts_with("backup:");
+            let any = role
+                .grants
+                .iter()
+                .flat_map(|grant| &grant.actions)
+                .any(backup);
+            assert!(!machine || !any, "{address}");
+        }
+    }
+}
+
+#[test]
+fn lint_catches_a_cluster_s_disk_in_a_selection_and_a_machine_that_empties_vaults() {
+    use gantry::kinds::backup::{Selected, Selection};
+    use gantry::kinds::iam::{Role as IamRole, Target};
+    let site = site(ProfileName::Ha3k, VAULT);
+    let mut blueprint = drawn(&site);
+    let (_, volume) = blueprint.of::<Volume>().next().unwrap();
+    let volume = volume.clone();
+    let (_, selection) = blueprint.of::<Selection>().next().unwrap();
+    let mut selection = selection.clone();
+    let (_, host) = blueprint
+        .of::<IamRole>()
+        .find(|(address, _)| address.name() == "bastion")
+        .unwrap();
+    let mut host = host.clone();
+    let disk = blueprint.add("gitaly-9", volume);
+    selection.resources.push(Selected::Volume(disk));
+    blueprint.add("broken", selection);
+    host.grants.truncate(1);
+    host.grants[0].actions = vec!["backup:DeleteRecoveryPoint".to_owned()];
+    host.grants[0].on = vec![Target::Any];
+    blueprint.add("broken", host);
+    let mut rules: Vec<&str> = lint(&blueprint, &site).iter().map(|c| c.rule).collect();
+    rules.sort_unstable();
+    assert_eq!(rules, ["cluster-snapshot", "deletes-backups"]);
+}
+
+#[test]
 fn records_only_where_the_hosted_zone_reaches() {
     let site = site(
         ProfileName::Poc2k,
@@ -436,9 +723,15 @@ fn records_only_where_the_hosted_zone_reaches() {
             "route53/record:validation-registry.acme.example",
         ]
     );
-    assert_eq!(view["acm/validation:main"]["by_hand"], Value::Bool(true));
+    let only = |kind: &str| {
+        let mut of = view.iter().filter(|(a, _)| a.starts_with(kind));
+        let (_, spec) = of.next().unwrap();
+        assert!(of.next().is_none());
+        spec.clone()
+    };
+    assert_eq!(only("acm/validation:")["by_hand"], Value::Bool(true));
     assert_eq!(
-        view["acm/certificate:main"]["alternative"][1],
+        only("acm/certificate:")["alternative"][1],
         "*.pages.other.example"
     );
 }
@@ -458,7 +751,7 @@ fn without_a_hosted_zone_the_records_are_made_by_hand() {
         };
         let blueprint = build(&site, &sizes, &facts);
         assert_eq!(count(&blueprint, "route53/record"), 0);
-        if let Some(validation) = blueprint.view().get("acm/validation:main") {
+        if let Some(validation) = blueprint.view().get("acm/validation:gitlab.acme.example") {
             assert_eq!(validation["by_hand"], Value::Bool(true));
         }
     }
@@ -716,6 +1009,8 @@ fn lint_catches_each_sort_of_contradiction() {
         ["data-expires"]
     );
 
+    assert_eq!(bucket(|b| b.immutable_days = Some(14)), ["locked"]);
+
     // Load balancers.
     assert_eq!(
         broken::<elb::LoadBalancer>(ha, "elb/load_balancer:public", |b| b.groups.clear()),
@@ -784,6 +1079,67 @@ fn lint_catches_each_sort_of_contradiction() {
             keep.actions.push("s3:DeleteObject".into());
         }),
         ["deletes-backups"]
+    );
+    for action in ["rds:DeleteDBSnapshot", "ec2:DeleteSnapshot"] {
+        assert_eq!(
+            broken::<iam::Role>(ha, "iam/role:gitaly", |r| r.grants[0].actions =
+                vec![action.into()]),
+            ["deletes-backups"]
+        );
+    }
+    assert_eq!(
+        role(|r| {
+            r.grants[0].actions = vec!["s3:DeleteObjectVersion".into()];
+            r.grants[0].on = vec![iam::Target::Arn(
+                "arn:aws:s3:::gantry-acme-backups-123456789012-eu-west-1/points/*".into(),
+            )];
+        }),
+        ["deletes-backups"]
+    );
+    assert_eq!(
+        broken::<iam::Role>(ha, "iam/role:sidekiq", |r| {
+            for on in r.grants.iter_mut().flat_map(|g| &mut g.on) {
+                if let iam::Target::Folder(bucket, _) = on {
+                    *on = iam::Target::Objects(bucket.clone());
+                }
+            }
+        }),
+        ["reaches-points"]
+    );
+    // The host's rights in another role's hands.
+    assert_eq!(
+        broken::<iam::Role>(ha, "iam/role:bastion", |_| ()),
+        ["reaches-points", "opens-secrets"]
+    );
+}
+
+#[test]
+fn lint_catches_data_under_the_key_of_the_secrets() {
+    use gantry::kinds::iam::{Role as IamRole, Target};
+    use gantry::kinds::s3::BucketEncryption;
+    let site = site(ProfileName::Ha3k, "");
+    let mut blueprint = drawn(&site);
+    let key = blueprint
+        .of::<IamRole>()
+        .flat_map(|(_, role)| &role.grants)
+        .flat_map(|grant| &grant.on)
+        .find_map(|on| match on {
+            Target::Key(key) if key.address().name() == "recovery" => Some(key.clone()),
+            _ => None,
+        })
+        .unwrap();
+    let (_, lfs) = blueprint
+        .of::<Bucket>()
+        .find(|(a, _)| a.name() == "lfs")
+        .unwrap();
+    let sealed = Bucket {
+        encryption: BucketEncryption::Key(key),
+        ..lfs.clone()
+    };
+    blueprint.add("sealed", sealed);
+    assert_eq!(
+        complaints(&blueprint, &site),
+        "s3/bucket:sealed: is encrypted with the key of the secrets (one-key-for-all)\n"
     );
 }
 

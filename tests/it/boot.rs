@@ -4,6 +4,8 @@
 
 mod births;
 mod bundles;
+mod databases;
+mod keys;
 mod node;
 mod packages;
 mod scripts;

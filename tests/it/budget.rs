@@ -8,7 +8,10 @@ use crate::support::stage::Stage;
 
 /// The calls of one plan of an installed site, by name.
 async fn plan_calls(profile: ProfileName) -> BTreeMap<String, usize> {
-    let stage = Stage::new(profile);
+    calls_of(Stage::new(profile)).await
+}
+
+async fn calls_of(stage: Stage) -> BTreeMap<String, usize> {
     stage.install().await;
     stage.settle().await;
     stage.sandbox.clear_log();
@@ -59,6 +62,52 @@ async fn the_largest_site_costs_a_plan_no_more_calls_than_a_middle_one() {
         middle, largest,
         "the calls of a plan do not grow with the site"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_with_nothing_to_do_costs_at_most_180_calls() {
+    for profile in ProfileName::ALL {
+        let calls = plan_calls(profile).await;
+        let all: usize = calls.values().sum();
+        assert!(all <= 180, "{profile}: {all} calls: {calls:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_install_costs_at_most_twice_its_changes() {
+    let stage = Stage::new(ProfileName::Poc2k);
+    stage.install().await;
+    let log = stage.sandbox.log();
+    let changes = log
+        .iter()
+        .filter(|logged| !crate::support::deaths::is_read(&logged.call))
+        .count();
+    assert!(
+        log.len() <= 2 * changes,
+        "{} calls, {changes} of them changes",
+        log.len()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_costs_a_few_calls_and_none_where_there_is_none() {
+    let of_backup = |calls: BTreeMap<String, usize>| -> BTreeMap<String, usize> {
+        let mine = |call: &String| call.starts_with("backup:");
+        calls.into_iter().filter(|(call, _)| mine(call)).collect()
+    };
+    assert_eq!(
+        of_backup(plan_calls(ProfileName::Poc2k).await),
+        BTreeMap::new()
+    );
+    let with = of_backup(calls_of(Stage::with_a_vault(ProfileName::Poc2k)).await);
+    let wanted = [
+        ("backup:GetBackupPlan", 1),
+        ("backup:GetBackupSelection", 1),
+        ("backup:ListBackupPlans", 1),
+        ("backup:ListBackupSelections", 1),
+        ("backup:ListBackupVaults", 1),
+    ];
+    assert_eq!(with, wanted.map(|(call, n)| (call.to_owned(), n)).into());
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ async fn without_a_hosted_zone_install_prints_the_records_and_a_later_run_comple
     let failures: Vec<_> = report.failures().collect();
     assert_eq!(failures.len(), 1, "{failures:?}");
     let (name, fault) = failures[0];
-    assert_eq!(name, "acm/validation:main");
+    assert_eq!(name, "acm/validation:git.nowhere.test");
     let Fault::Parked { message } = fault else {
         panic!("{fault:?}")
     };

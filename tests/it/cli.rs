@@ -104,6 +104,32 @@ fn the_same_steps_speak_json() {
 }
 
 #[test]
+fn preflight_says_beforehand_what_an_account_has_no_room_for() {
+    let place = Place::new();
+    place.ok("init --name first --profile poc-2k --domain gitlab.example.com --region eu-west-1");
+    assert!(place.ok("preflight").out.contains("pass  permissions"));
+    place.ok("install --yes");
+    // Three addresses are in use by now, and five are allowed.
+    std::fs::remove_file(place.file("gantry.toml")).unwrap();
+    place.ok("init --name second --profile ha-3k --domain gitlab.example.com --region eu-west-1");
+    let said = place.run("preflight");
+    assert_eq!(said.code, 8, "{}", said.err);
+    let wish = "ask for at least 7 of L-0263D0A3 in Service Quotas";
+    assert!(said.out.contains(wish), "{}", said.out);
+    let document = place.run("preflight --output json").json();
+    assert_eq!(document["failed"], 1, "{document:#}");
+}
+
+#[test]
+fn what_waits_for_a_person_is_no_interruption() {
+    let place = Place::new();
+    place.ok("init --profile poc-2k --domain git.nowhere.test --region eu-west-1");
+    let said = place.run("install --yes");
+    assert_eq!(said.code, 4, "{}\n{}", said.out, said.err);
+    assert!(said.err.contains("CNAME"), "{}", said.err);
+}
+
+#[test]
 fn a_second_run_is_refused_and_a_dead_one_recognised() {
     let place = Place::new().at_speed(1);
     let mut first = place.start("install --profile poc-2k --domain gitlab.example.com --yes");

@@ -52,6 +52,9 @@ lines! {
     destroy_without_the_name: [INIT, "install --yes"], "destroy --yes", 2;
     destroy_another_site: [INIT], "destroy --yes --site other", 2;
     destroy_snapshot_flag_alone: [INIT], "destroy --no-final-snapshot", 2;
+    drill_before_install: [INIT], "drill --yes", 2;
+    drill_clean_of_one_point: [INIT], "drill 20261125T023000Z-1a2b3c --clean", 2;
+    drill_of_a_long_name: ["init --profile poc-2k --domain gitlab.example.com --name a-site-of-19-charsx"], "drill --dry-run", 2;
     unknown_run: [INIT], "runs show 2020", 2;
     bad_address: [INIT], "plan --replace database", 2;
     quiet_and_verbose: [INIT], "plan --quiet --verbose", 2;

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use gantry::cloud::Fault;
+use gantry::cloud::quotas::quota;
 use gantry::engine::{Outcome, Stop};
 use gantry::profile::ProfileName;
 use gantry::sandbox::{Fate, Refusal};
 use gantry::session::silent;
 
-use crate::support::stage::{Stage, everything};
+use crate::support::stage::{BEGINNING, Stage, account, everything, site};
 use crate::support::{difference, picture};
 
 const PROFILES: [ProfileName; 3] = [
@@ -261,6 +262,87 @@ fn a_quota_is_named() {
     stands_in_the_way(ProfileName::Poc2k, &refusal, |call, fault| {
         fault.help().contains("L-0263D0A3") && same_call(call, fault)
     });
+}
+
+/// Every limit of the account that a site can meet, by the strict cloud's name for it.
+const LIMITS: [&str; 29] = [
+    "addresses",
+    "buckets",
+    "cache_nodes",
+    "cache_parameter_groups",
+    "cache_subnet_groups",
+    "certificates",
+    "db_instances",
+    "db_parameter_groups",
+    "db_storage",
+    "db_subnet_groups",
+    "domains_per_certificate",
+    "gp3_storage",
+    "internet_gateways",
+    "kms_keys",
+    "listeners",
+    "load_balancers",
+    "log_groups",
+    "nat_gateways",
+    "roles",
+    "route_tables",
+    "routes",
+    "secrets",
+    "security_group_rules",
+    "security_groups",
+    "subnets",
+    "target_groups",
+    "topics",
+    "vcpus",
+    "vpcs",
+];
+
+#[test]
+fn each_limit_of_an_account_is_named_where_it_is_met_and_raising_it_is_enough() {
+    let (wanted, _) = quiet(ProfileName::Ha3k);
+    let mut wrong = Vec::new();
+    for limit in LIMITS {
+        let met = runtime().block_on(reached_then_raised(limit, &wanted));
+        wrong.extend(met.err().map(|why| format!("{limit}: {why}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// None of what this limits is allowed; then as much as an account has.
+async fn reached_then_raised(limit: &str, wanted: &[String]) -> Result<(), String> {
+    let mut world = account();
+    let allowed = world.quotas.insert(limit.to_owned(), 0);
+    let stage = Stage::with(site(ProfileName::Ha3k), world, &[], BEGINNING);
+    let report = stage
+        .try_install(&Stop::default(), &silent())
+        .await
+        .map_err(|e| e.to_string())?;
+    if report.failures().next().is_none() {
+        return Err("nothing failed".into());
+    }
+    let code = quota(limit).map_or("Service Quotas", |line| line.code);
+    for (name, fault) in report.failures() {
+        if !matches!(fault, Fault::Quota { .. }) || !fault.help().contains(code) {
+            return Err(format!(
+                "{name} is told as: {fault}; help: {}",
+                fault.help()
+            ));
+        }
+    }
+    stage.sandbox.change(|world| {
+        match allowed {
+            Some(allowed) => world.quotas.insert(limit.to_owned(), allowed),
+            None => world.quotas.remove(limit),
+        };
+    });
+    stage.install().await;
+    stage.settle().await;
+    let diff = difference(wanted, &picture(&stage.sandbox.world()));
+    if diff.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("another world: {diff:#?}"))
+    }
 }
 
 /// Whether the fault names the call, by the action; services have other names in IAM than on the wire.

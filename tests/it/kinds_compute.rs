@@ -18,7 +18,7 @@ use gantry::kinds::ec2::{
 };
 use gantry::kinds::elb::{Health, TargetGroup};
 use gantry::kinds::iam::{InstanceProfile, Role};
-use gantry::kinds::kms::Key;
+use gantry::kinds::kms::{Key, KeyUse};
 use gantry::kinds::{autoscaling, dlm};
 use gantry::resource::{ADDRESS_TAG, Readiness, Ref, Resource, SITE_TAG};
 use gantry::sandbox::world::GLOBAL;
@@ -62,6 +62,8 @@ async fn ground() -> Ground {
     let group = s.make("gitaly", group).await;
     let key = Key {
         description: "acme".into(),
+        used_for: KeyUse::Data,
+        copied_into: None,
         rotation: true,
         pending_days: 7,
     };
@@ -186,7 +188,7 @@ async fn newest_image(s: &Stage) -> String {
         .name("name")
         .values("ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*");
     let listed = s
-        .hand()
+        .ec2()
         .describe_images()
         .owners("099720109477")
         .filters(named.build())
@@ -211,7 +213,7 @@ fn on(value: bool) -> AttributeBooleanValue {
 #[tokio::test(start_paused = true)]
 async fn a_node_is_made_mended_and_taken_down() {
     let mut g = ground().await;
-    let hand = g.s.hand();
+    let hand = g.s.ec2();
     let spec = g.node();
     let (node, id) = g.s.make("gitaly-1", spec.clone()).await;
     g.s.same(&node, &spec).await;
@@ -351,7 +353,7 @@ async fn a_node_is_made_mended_and_taken_down() {
 #[tokio::test(start_paused = true)]
 async fn a_data_volume_outlives_its_node() {
     let mut g = ground().await;
-    let hand = g.s.hand();
+    let hand = g.s.ec2();
     let spec = g.volume();
     let (volume, volume_id) = g.s.make("gitaly-1", spec.clone()).await;
     g.s.same(&volume, &spec).await;
@@ -471,7 +473,7 @@ async fn an_address_moves_from_node_to_node() {
     let fault = g.s.start(&moved, association.address()).await.unwrap_err();
     assert_eq!(fault.code(), "Resource.AlreadyAssociated");
     g.s.mend(&association, &id, &moved, &["instance"]).await;
-    let listed = g.s.hand().describe_instances();
+    let listed = g.s.ec2().describe_instances();
     let listed = listed.instance_ids(&first_id).instance_ids(&second_id);
     let listed = listed.send().await.unwrap();
     let public = listed
@@ -486,7 +488,7 @@ async fn an_address_moves_from_node_to_node() {
 #[tokio::test(start_paused = true)]
 async fn a_group_keeps_its_nodes() {
     let mut g = ground().await;
-    let hand = g.s.hand();
+    let hand = g.s.ec2();
     let template_spec = g.template();
     let (template, template_id) = g.s.make("rails", template_spec.clone()).await;
     g.s.same(&template, &template_spec).await;
@@ -567,7 +569,7 @@ async fn a_group_keeps_its_nodes() {
         role: "web".into(),
         ..spec.clone()
     };
-    g.s.mend(
+    g.s.put_right(
         &group,
         &id,
         &other,
@@ -581,6 +583,7 @@ async fn a_group_keeps_its_nodes() {
         Readiness::Pending(_)
     ));
     g.s.ready::<autoscaling::Group>(&id).await;
+    g.s.same(&group, &other).await;
     assert_eq!(registered(&g), counts(0, 4));
 
     // A new version of the template is a matter of the template alone.
@@ -606,6 +609,17 @@ async fn a_group_keeps_its_nodes() {
     g.s.same(&group, &other).await;
     let found = g.s.seen(&template).await.unwrap();
     assert!(matches!(found.readiness, Readiness::Ready(o) if o.version == 2));
+    // And another, and back to the version that had this already.
+    for (kind, version) in [("c5.9xlarge", 3), ("c5.4xlarge", 2)] {
+        let next = LaunchTemplate {
+            instance_type: kind.into(),
+            ..newer.clone()
+        };
+        g.s.mend(&template, &template_id, &next, &["instance_type"])
+            .await;
+        let found = g.s.seen(&template).await.unwrap();
+        assert!(matches!(found.readiness, Readiness::Ready(o) if o.version == version));
+    }
 
     // Policies.
     let out = autoscaling::ScalingPolicy {
@@ -710,7 +724,7 @@ async fn groups_refuse_what_cannot_work() {
 #[tokio::test(start_paused = true)]
 async fn launches_are_refused_as_aws_does() {
     let mut g = ground().await;
-    let hand = g.s.hand();
+    let hand = g.s.ec2();
     let (subnet, image) = (g.subnets[0].1.clone(), g.image.clone());
     let run = |kind: &str| {
         hand.run_instances()
@@ -820,7 +834,7 @@ async fn launches_are_refused_as_aws_does() {
 #[tokio::test(start_paused = true)]
 async fn volumes_and_templates_are_refused_as_aws_does() {
     let mut g = ground().await;
-    let hand = g.s.hand();
+    let hand = g.s.ec2();
     let make = |size, kind: SdkVolumeType| {
         hand.create_volume()
             .availability_zone("eu-west-1b")
@@ -893,7 +907,7 @@ async fn volumes_and_templates_are_refused_as_aws_does() {
 #[tokio::test(start_paused = true)]
 async fn the_catalogue_answers() {
     let s = Stage::new();
-    let hand = s.hand();
+    let hand = s.ec2();
     let zones = hand.describe_availability_zones().send().await.unwrap();
     let names: Vec<_> = zones
         .availability_zones()

@@ -1,210 +1,25 @@
 //! The kinds that hold data, and what they stand on: KMS, Secrets Manager, RDS and ElastiCache, each through its
 //! whole life on the strict cloud, and what that cloud refuses.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use gantry::blueprint::Blueprint;
-use gantry::clock::Clock;
-use gantry::cloud::{Aws, Fault, Limits};
+use gantry::cloud::Fault;
 use gantry::kinds::Protection;
 use gantry::kinds::ec2::{Exposure, SecurityGroup, Subnet, Vpc};
 use gantry::kinds::elasticache::{self, CacheParameterGroupRef, ReplicationGroup};
-use gantry::kinds::kms::{Alias, Key};
+use gantry::kinds::kms::{Alias, Key, KeyUse};
 use gantry::kinds::rds::{self, DbInstance, DbReplica, ParameterGroupRef};
 use gantry::kinds::secretsmanager::{self, Secret, SecretShape};
-use gantry::resource::{
-    Address, ApplyCx, Change, CloudCx, ConfigureWhen, Created, Diff, Found, Outputs, PlanCx,
-    Readiness, Ref, Resource, Scope, Tags,
-};
-use gantry::sandbox::Sandbox;
-use gantry::sandbox::world::World;
+use gantry::resource::{Address, Readiness, Ref, Resource};
 
-const REGION: &str = "eu-west-1";
-
-/// A site without an engine: the calls of a kind in the order the engine makes them.
-struct Stage {
-    sandbox: Sandbox,
-    cloud: CloudCx,
-    blueprint: Blueprint,
-    outputs: Outputs,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let clock = Clock::played("2026-01-05T06:00:00Z".parse().unwrap(), 1);
-        let sandbox = Sandbox::in_memory(World::new("123456789012"), clock);
-        let scope = Scope {
-            site: "acme".into(),
-            account: "123456789012".into(),
-            region: REGION.into(),
-            tags: Tags::new().with("cost_center", "42"),
-        };
-        let aws = Aws::new(&sandbox.config(REGION));
-        let limits = Limits::default();
-        let cloud = CloudCx::new(aws, scope, clock, limits, None, Default::default());
-        Self {
-            sandbox,
-            cloud,
-            blueprint: Blueprint::new(),
-            outputs: Outputs::default(),
-        }
-    }
-
-    /// The clients of somebody who works by hand.
-    fn hand(&self) -> Aws {
-        self.cloud.aws().clone()
-    }
-
-    async fn wait(&self, seconds: u64) {
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-    }
-
-    /// Makes a resource, configures it and waits until it is ready.
-    async fn make<R: Resource>(&mut self, name: &str, spec: R) -> (Ref<R>, R::Id) {
-        let to = self.blueprint.add(name, spec.clone());
-        let id = self.start(&spec, to.address()).await.unwrap();
-        let cx = self.apply(to.address());
-        let early = R::CONFIGURES && R::CONFIGURE == ConfigureWhen::AtOnce;
-        if early {
-            spec.configure(&id, Change::All, &cx).await.unwrap();
-        }
-        let mut output = self.ready::<R>(&id).await;
-        if R::CONFIGURES && !early {
-            while let Err(fault) = spec.configure(&id, Change::All, &cx).await {
-                assert!(matches!(fault, Fault::Later { .. }), "{fault}");
-                self.wait(20).await;
-            }
-            output = self.ready::<R>(&id).await;
-        }
-        let output = serde_json::to_value(output).unwrap();
-        self.outputs.0.insert(to.address().clone(), output);
-        (to, id)
-    }
-
-    fn apply<'a>(&'a self, address: &'a Address) -> ApplyCx<'a> {
-        ApplyCx {
-            cloud: &self.cloud,
-            address,
-            token: address.name(),
-            outputs: &self.outputs,
-        }
-    }
-
-    async fn start<R: Resource>(&self, spec: &R, address: &Address) -> Result<R::Id, Fault> {
-        Ok(match spec.create(&self.apply(address)).await? {
-            Created::Done(id, _) | Created::Waiting(id) => id,
-        })
-    }
-
-    async fn ready<R: Resource>(&self, id: &R::Id) -> R::Output {
-        for _ in 0..100 {
-            let polled = R::poll(std::slice::from_ref(id), &self.cloud)
-                .await
-                .unwrap();
-            match polled.into_iter().next().unwrap() {
-                Readiness::Ready(output) => return output,
-                Readiness::Broken(why) => panic!("{}: {why}", R::KIND),
-                Readiness::Pending(_) | Readiness::Absent => self.wait(20).await,
-            }
-        }
-        panic!("{} never became ready", R::KIND);
-    }
-
-    /// What a survey finds at an address, after the listings have caught up.
-    async fn seen<R: Resource>(&self, to: &Ref<R>) -> Option<Found<R>> {
-        self.wait(2).await;
-        let mut found = R::survey(&self.cloud.fresh(Default::default()))
-            .await
-            .unwrap();
-        found.retain(|f| f.address == *to.address());
-        assert!(found.len() < 2, "{} is found twice", to.address());
-        found.pop()
-    }
-
-    async fn diff<R: Resource>(&self, to: &Ref<R>, spec: &R) -> Diff {
-        let found = self.seen(to).await.expect("a survey finds it");
-        // The live state goes through the journal, so it must survive that.
-        let text = serde_json::to_string(&found.live).unwrap();
-        let live: R::Live = serde_json::from_str(&text).unwrap();
-        let later = BTreeSet::new();
-        spec.diff(
-            &live,
-            &PlanCx {
-                address: to.address(),
-                scope: self.cloud.scope(),
-                outputs: &self.outputs,
-                later: &later,
-            },
-        )
-    }
-
-    async fn same<R: Resource>(&self, to: &Ref<R>, spec: &R) {
-        let diff = self.diff(to, spec).await;
-        assert!(diff.is_empty(), "{}: {diff:?}", to.address());
-    }
-
-    /// Sees the drift in exactly these fields, puts it right, and sees none.
-    async fn mend<R: Resource>(&self, to: &Ref<R>, id: &R::Id, spec: &R, fields: &[&str]) {
-        let diff = self.diff(to, spec).await;
-        let names: Vec<&str> = diff.fields.iter().map(|f| f.field.as_str()).collect();
-        assert_eq!(names, fields, "{}: {diff:?}", to.address());
-        assert!(!diff.replaces(), "{diff:?}");
-        let cx = self.apply(to.address());
-        let mut tries = 0;
-        while let Err(fault) = spec.configure(id, Change::Fields(&diff), &cx).await {
-            assert!(matches!(fault, Fault::Later { .. }), "{fault}");
-            tries += 1;
-            assert!(tries < 100, "{} is never mended: {fault}", to.address());
-            self.wait(20).await;
-        }
-        self.ready::<R>(id).await;
-        self.same(to, spec).await;
-    }
-
-    /// Deletes it as often as it takes, and once more.
-    async fn gone<R: Resource>(&self, to: &Ref<R>, id: &R::Id) {
-        let mut tries = 0;
-        while let Err(fault) = R::delete(id, &self.cloud).await {
-            assert!(matches!(fault, Fault::Later { .. }), "{fault}");
-            tries += 1;
-            assert!(tries < 100, "{} never goes: {fault}", to.address());
-            self.wait(20).await;
-        }
-        if R::DELETE_TAKES_TIME {
-            for _ in 0..100 {
-                let polled = R::poll(std::slice::from_ref(id), &self.cloud)
-                    .await
-                    .unwrap();
-                if matches!(polled[0], Readiness::Absent) {
-                    break;
-                }
-                self.wait(20).await;
-            }
-        }
-        R::delete(id, &self.cloud).await.unwrap();
-        assert!(self.seen(to).await.is_none(), "{} stays", to.address());
-    }
-}
-
-/// `refused!(call, "Code")`: the call is refused with that code.
-macro_rules! refused {
-    ($call:expr, $code:expr) => {{
-        let refusal = $call.send().await.expect_err("AWS refuses this");
-        assert_eq!(
-            refusal.code(),
-            Some($code),
-            "{:?}: {:?}",
-            refusal.message(),
-            refusal
-        );
-    }};
-}
+use crate::stage::{REGION, Stage, refused};
 
 fn key_spec() -> Key {
     Key {
         description: "Everything of acme".into(),
+        used_for: KeyUse::Data,
+        copied_into: None,
         rotation: true,
         pending_days: 7,
     }
@@ -698,6 +513,11 @@ async fn a_database_and_its_replica_live_and_die() {
         "minor_upgrades",
     ];
     d.g.s.mend(&main, &id, &spec, &drifted).await;
+    // Stopped by hand, it has lost nothing and is started again.
+    let rds = d.g.s.cloud.aws().rds.clone();
+    let stop = rds.stop_db_instance().db_instance_identifier(&id);
+    stop.send().await.unwrap();
+    d.g.s.mend(&main, &id, &spec, &["running"]).await;
 
     // Asked for anew: more storage, other logs, no insights.
     let mut next = spec.clone();

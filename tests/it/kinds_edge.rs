@@ -1,9 +1,6 @@
 //! The kinds at the edge of a site, each through its whole life on the strict cloud, and what that cloud refuses:
 //! load balancers and what belongs to them, certificates, DNS records, topics, log groups, alarms.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
 use aws_sdk_acm::types::ValidationMethod;
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Statistic, Tag as CwTag};
 use aws_sdk_elasticloadbalancingv2::types::{
@@ -15,9 +12,7 @@ use aws_sdk_route53::types::{
     ResourceRecordSet, RrType,
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use gantry::blueprint::Blueprint;
-use gantry::clock::Clock;
-use gantry::cloud::{Aws, Fault, Limits};
+use gantry::cloud::Fault;
 use gantry::kinds::Protection;
 use gantry::kinds::acm::{Certificate, Validation};
 use gantry::kinds::cloudwatch::{Alarm, AlarmAction, Comparison, Dimension, Missing};
@@ -25,174 +20,16 @@ use gantry::kinds::ec2::{Exposure, InternetGateway, SecurityGroup, Subnet, Vpc};
 use gantry::kinds::elb::{
     CertificateRef, Health, Listener, ListenerProtocol, LoadBalancer, Scheme, TargetGroup,
 };
-use gantry::kinds::kms::Key;
+use gantry::kinds::kms::{Key, KeyUse};
 use gantry::kinds::logs::LogGroup;
 use gantry::kinds::route53::{Record, RecordValue};
 use gantry::kinds::sns::Topic;
-use gantry::resource::{
-    Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Outputs, PlanCx, Readiness, Ref,
-    Resource, Scope, Tags,
-};
-use gantry::sandbox::Sandbox;
-use gantry::sandbox::world::World;
+use gantry::resource::{Change, Readiness, Ref, Resource};
 use serde_json::json;
 
-const REGION: &str = "eu-west-1";
+use crate::stage::{REGION, Stage};
+
 const POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-Res-2021-06";
-
-/// A site without an engine: the calls of a kind in the order the engine makes them.
-struct Stage {
-    sandbox: Sandbox,
-    cloud: CloudCx,
-    blueprint: Blueprint,
-    outputs: Outputs,
-    /// What a journal would remember.
-    known: BTreeMap<String, Address>,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let clock = Clock::played("2026-01-05T06:00:00Z".parse().unwrap(), 1);
-        let sandbox = Sandbox::in_memory(World::new("123456789012"), clock);
-        let scope = Scope {
-            site: "acme".into(),
-            account: "123456789012".into(),
-            region: REGION.into(),
-            tags: Tags::new().with("cost_center", "42"),
-        };
-        let aws = Aws::new(&sandbox.config(REGION));
-        let limits = Limits::default();
-        let cloud = CloudCx::new(aws, scope, clock, limits, None, Default::default());
-        Self {
-            sandbox,
-            cloud,
-            blueprint: Blueprint::new(),
-            outputs: Outputs::default(),
-            known: BTreeMap::new(),
-        }
-    }
-
-    /// The clients of somebody who works by hand.
-    fn hand(&self) -> Aws {
-        self.cloud.aws().clone()
-    }
-
-    async fn wait(&self, seconds: u64) {
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-    }
-
-    /// Makes a resource, configures it and waits until it is ready.
-    async fn make<R: Resource>(&mut self, name: &str, spec: R) -> (Ref<R>, R::Id) {
-        let to = self.blueprint.add(name, spec.clone());
-        let id = self.start(&spec, to.address()).await.unwrap();
-        let cx = self.apply(to.address());
-        if R::CONFIGURES {
-            spec.configure(&id, Change::All, &cx).await.unwrap();
-        }
-        let output = self.ready::<R>(&id).await;
-        let output = serde_json::to_value(output).unwrap();
-        self.outputs.0.insert(to.address().clone(), output);
-        (to, id)
-    }
-
-    fn apply<'a>(&'a self, address: &'a Address) -> ApplyCx<'a> {
-        ApplyCx {
-            cloud: &self.cloud,
-            address,
-            token: address.name(),
-            outputs: &self.outputs,
-        }
-    }
-
-    async fn start<R: Resource>(&self, spec: &R, address: &Address) -> Result<R::Id, Fault> {
-        Ok(match spec.create(&self.apply(address)).await? {
-            Created::Done(id, _) | Created::Waiting(id) => id,
-        })
-    }
-
-    async fn ready<R: Resource>(&self, id: &R::Id) -> R::Output {
-        for _ in 0..100 {
-            let polled = R::poll(std::slice::from_ref(id), &self.cloud)
-                .await
-                .unwrap();
-            match polled.into_iter().next().unwrap() {
-                Readiness::Ready(output) => return output,
-                Readiness::Broken(why) => panic!("{}: {why}", R::KIND),
-                Readiness::Pending(_) | Readiness::Absent => self.wait(5).await,
-            }
-        }
-        panic!("{} never became ready", R::KIND);
-    }
-
-    /// What a survey finds at an address, after the listings have caught up.
-    async fn seen<R: Resource>(&self, to: &Ref<R>) -> Option<Found<R>> {
-        self.wait(2).await;
-        let cloud = self.cloud.fresh(self.known.clone());
-        let mut found = R::survey(&cloud).await.unwrap();
-        found.retain(|f| f.address == *to.address());
-        assert!(found.len() < 2, "{} is found twice", to.address());
-        found.pop()
-    }
-
-    async fn diff<R: Resource>(&self, to: &Ref<R>, spec: &R) -> Diff {
-        let found = self.seen(to).await.expect("a survey finds it");
-        // The live state goes through the journal, so it must survive that.
-        let text = serde_json::to_string(&found.live).unwrap();
-        let live: R::Live = serde_json::from_str(&text).unwrap();
-        let later = BTreeSet::new();
-        spec.diff(
-            &live,
-            &PlanCx {
-                address: to.address(),
-                scope: self.cloud.scope(),
-                outputs: &self.outputs,
-                later: &later,
-            },
-        )
-    }
-
-    async fn same<R: Resource>(&self, to: &Ref<R>, spec: &R) {
-        let diff = self.diff(to, spec).await;
-        assert!(diff.is_empty(), "{}: {diff:?}", to.address());
-    }
-
-    /// Sees the drift in exactly these fields, puts it right, and sees none.
-    async fn mend<R: Resource>(&self, to: &Ref<R>, id: &R::Id, spec: &R, fields: &[&str]) {
-        let diff = self.diff(to, spec).await;
-        let names: Vec<&str> = diff.fields.iter().map(|f| f.field.as_str()).collect();
-        assert_eq!(names, fields, "{}: {diff:?}", to.address());
-        assert!(!diff.replaces(), "{diff:?}");
-        let cx = self.apply(to.address());
-        spec.configure(id, Change::Fields(&diff), &cx)
-            .await
-            .unwrap();
-        self.same(to, spec).await;
-    }
-
-    /// Deletes it as often as it takes, and once more.
-    async fn gone<R: Resource>(&self, to: &Ref<R>, id: &R::Id) {
-        let mut tries = 0;
-        while let Err(fault) = R::delete(id, &self.cloud).await {
-            assert!(matches!(fault, Fault::Later { .. }), "{fault}");
-            tries += 1;
-            assert!(tries < 100, "{} never goes: {fault}", to.address());
-            self.wait(5).await;
-        }
-        if R::DELETE_TAKES_TIME {
-            for _ in 0..100 {
-                let polled = R::poll(std::slice::from_ref(id), &self.cloud)
-                    .await
-                    .unwrap();
-                if matches!(polled[0], Readiness::Absent) {
-                    break;
-                }
-                self.wait(5).await;
-            }
-        }
-        R::delete(id, &self.cloud).await.unwrap();
-        assert!(self.seen(to).await.is_none(), "{} stays", to.address());
-    }
-}
 
 /// The refusal's code of a call that must not go through.
 fn refused<T, E, R>(
@@ -1071,6 +908,8 @@ async fn a_topic_from_first_to_last() {
             "main",
             Key {
                 description: "k".into(),
+                used_for: KeyUse::Data,
+                copied_into: None,
                 rotation: true,
                 pending_days: 7,
             },
@@ -1215,6 +1054,8 @@ async fn an_alarm_from_first_to_last() {
     let mut e = Edge::new().await;
     let key = Key {
         description: "k".into(),
+        used_for: KeyUse::Data,
+        copied_into: None,
         rotation: true,
         pending_days: 7,
     };

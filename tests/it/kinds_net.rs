@@ -1,189 +1,21 @@
 //! The kinds of the network and of security groups, each through its whole life on the strict cloud,
 //! and what that cloud refuses.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use aws_sdk_ec2::types::{
-    FlowLogsResourceType, IpPermission, IpRange, LogDestinationType, ResourceType, Tag,
-    TagSpecification, TrafficType, UserIdGroupPair, VpcEndpointType,
+    AttributeBooleanValue, FlowLogsResourceType, IpPermission, IpRange, LogDestinationType,
+    ResourceType, Tag, TagSpecification, TrafficType, UserIdGroupPair, VpcEndpointType,
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use gantry::blueprint::Blueprint;
-use gantry::clock::Clock;
-use gantry::cloud::{Aws, Fault, Limits};
+use gantry::cloud::Fault;
 use gantry::kinds::ec2::{
     DefaultSecurityGroup, ElasticIp, EndpointKind, Exposure, InternetGateway, NatGateway, Peer,
     Protocol, Route, RouteTable, Rule, SecurityGroup, SecurityGroupRules, Subnet, Via, Vpc,
     VpcEndpoint,
 };
-use gantry::resource::{
-    Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Outputs, PlanCx, Readiness, Ref,
-    Resource, SITE_TAG, Scope, Tags,
-};
-use gantry::sandbox::world::World;
-use gantry::sandbox::{Fate, Sandbox};
+use gantry::resource::{Change, Readiness, Ref, Resource, SITE_TAG};
+use gantry::sandbox::Fate;
 
-const REGION: &str = "eu-west-1";
-
-/// A site without an engine: the calls of a kind in the order the engine makes them.
-struct Stage {
-    sandbox: Sandbox,
-    cloud: CloudCx,
-    blueprint: Blueprint,
-    outputs: Outputs,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let clock = Clock::played("2026-01-05T06:00:00Z".parse().unwrap(), 1);
-        let sandbox = Sandbox::in_memory(World::new("123456789012"), clock);
-        let scope = Scope {
-            site: "acme".into(),
-            account: "123456789012".into(),
-            region: REGION.into(),
-            tags: Tags::new().with("cost_center", "42"),
-        };
-        let aws = Aws::new(&sandbox.config(REGION));
-        let limits = Limits::default();
-        let cloud = CloudCx::new(aws, scope, clock, limits, None, Default::default());
-        Self {
-            sandbox,
-            cloud,
-            blueprint: Blueprint::new(),
-            outputs: Outputs::default(),
-        }
-    }
-
-    /// The clients of somebody who works by hand.
-    fn hand(&self) -> aws_sdk_ec2::Client {
-        self.cloud.aws().ec2.clone()
-    }
-
-    async fn wait(&self, seconds: u64) {
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-    }
-
-    /// The tables of the region that are not empty.
-    fn left(&self) -> Vec<String> {
-        let tables = self.sandbox.world().tables.into_iter();
-        tables
-            .filter(|(name, rows)| name.starts_with(REGION) && !rows.is_empty())
-            .map(|(name, _)| name)
-            .collect()
-    }
-
-    /// Makes a resource, configures it and waits until it is ready.
-    async fn make<R: Resource>(&mut self, name: &str, spec: R) -> (Ref<R>, R::Id) {
-        let to = self.blueprint.add(name, spec.clone());
-        let id = self.start(&spec, to.address()).await.unwrap();
-        let cx = self.apply(to.address());
-        if R::CONFIGURES {
-            spec.configure(&id, Change::All, &cx).await.unwrap();
-        }
-        let output = self.ready::<R>(&id).await;
-        let output = serde_json::to_value(output).unwrap();
-        self.outputs.0.insert(to.address().clone(), output);
-        (to, id)
-    }
-
-    fn apply<'a>(&'a self, address: &'a Address) -> ApplyCx<'a> {
-        ApplyCx {
-            cloud: &self.cloud,
-            address,
-            token: address.name(),
-            outputs: &self.outputs,
-        }
-    }
-
-    async fn start<R: Resource>(&self, spec: &R, address: &Address) -> Result<R::Id, Fault> {
-        Ok(match spec.create(&self.apply(address)).await? {
-            Created::Done(id, _) | Created::Waiting(id) => id,
-        })
-    }
-
-    async fn ready<R: Resource>(&self, id: &R::Id) -> R::Output {
-        for _ in 0..100 {
-            let polled = R::poll(std::slice::from_ref(id), &self.cloud)
-                .await
-                .unwrap();
-            match polled.into_iter().next().unwrap() {
-                Readiness::Ready(output) => return output,
-                Readiness::Broken(why) => panic!("{}: {why}", R::KIND),
-                Readiness::Pending(_) | Readiness::Absent => self.wait(5).await,
-            }
-        }
-        panic!("{} never became ready", R::KIND);
-    }
-
-    /// What a survey finds at an address, after the listings have caught up.
-    async fn seen<R: Resource>(&self, to: &Ref<R>) -> Option<Found<R>> {
-        self.wait(2).await;
-        let mut found = R::survey(&self.cloud).await.unwrap();
-        found.retain(|f| f.address == *to.address());
-        assert!(found.len() < 2, "{} is found twice", to.address());
-        found.pop()
-    }
-
-    async fn diff<R: Resource>(&self, to: &Ref<R>, spec: &R) -> Diff {
-        let found = self.seen(to).await.expect("a survey finds it");
-        // The live state goes through the journal, so it must survive that.
-        let text = serde_json::to_string(&found.live).unwrap();
-        let live: R::Live = serde_json::from_str(&text).unwrap();
-        let later = BTreeSet::new();
-        spec.diff(
-            &live,
-            &PlanCx {
-                address: to.address(),
-                scope: self.cloud.scope(),
-                outputs: &self.outputs,
-                later: &later,
-            },
-        )
-    }
-
-    async fn same<R: Resource>(&self, to: &Ref<R>, spec: &R) {
-        let diff = self.diff(to, spec).await;
-        assert!(diff.is_empty(), "{}: {diff:?}", to.address());
-    }
-
-    /// Sees the drift in exactly these fields, puts it right, and sees none.
-    async fn mend<R: Resource>(&self, to: &Ref<R>, id: &R::Id, spec: &R, fields: &[&str]) {
-        let diff = self.diff(to, spec).await;
-        let names: Vec<&str> = diff.fields.iter().map(|f| f.field.as_str()).collect();
-        assert_eq!(names, fields, "{}: {diff:?}", to.address());
-        assert!(!diff.replaces(), "{diff:?}");
-        let cx = self.apply(to.address());
-        spec.configure(id, Change::Fields(&diff), &cx)
-            .await
-            .unwrap();
-        self.same(to, spec).await;
-    }
-
-    /// Deletes it as often as it takes, and once more.
-    async fn gone<R: Resource>(&self, to: &Ref<R>, id: &R::Id) {
-        let mut tries = 0;
-        while let Err(fault) = R::delete(id, &self.cloud).await {
-            assert!(matches!(fault, Fault::Later { .. }), "{fault}");
-            tries += 1;
-            assert!(tries < 100, "{} never goes: {fault}", to.address());
-            self.wait(5).await;
-        }
-        if R::DELETE_TAKES_TIME {
-            for _ in 0..100 {
-                let polled = R::poll(std::slice::from_ref(id), &self.cloud)
-                    .await
-                    .unwrap();
-                if matches!(polled[0], Readiness::Absent) {
-                    break;
-                }
-                self.wait(5).await;
-            }
-        }
-        R::delete(id, &self.cloud).await.unwrap();
-        assert!(self.seen(to).await.is_none(), "{} stays", to.address());
-    }
-}
+use crate::stage::{REGION, Stage, refused};
 
 fn net(text: &str) -> ipnet::Ipv4Net {
     text.parse().unwrap()
@@ -273,24 +105,26 @@ async fn network() -> Network {
     }
 }
 
-/// `refused!(call, "Code")`: the call is refused with that code.
-macro_rules! refused {
-    ($call:expr, $code:expr) => {{
-        let refusal = $call.send().await.expect_err("AWS refuses this");
-        assert_eq!(
-            refusal.code(),
-            Some($code),
-            "{:?}: {:?}",
-            refusal.message(),
-            refusal
-        );
-    }};
+#[tokio::test(start_paused = true)]
+async fn dns_that_was_switched_off_by_hand_comes_back() {
+    let n = network().await;
+    let vpc = Vpc {
+        cidr: net("10.20.0.0/16"),
+    };
+    let off = AttributeBooleanValue::builder().value(false).build();
+    let switch = || n.s.ec2().modify_vpc_attribute().vpc_id(&n.vpc.1);
+    let names = switch().enable_dns_hostnames(off.clone());
+    names.send().await.unwrap();
+    let support = switch().enable_dns_support(off);
+    support.send().await.unwrap();
+    n.s.mend(&n.vpc.0, &n.vpc.1, &vpc, &["dns_support", "dns_hostnames"])
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_network_is_made_mended_and_taken_down() {
     let mut n = network().await;
-    let hand = n.s.hand();
+    let hand = n.s.ec2();
     let stray = tag("somebody", "else");
 
     // Each is as wanted right after it was made, and stays found after its tags were tampered with.
@@ -327,9 +161,7 @@ async fn the_network_is_made_mended_and_taken_down() {
     n.s.mend(&n.address.0, &n.address.1, &ElasticIp {}, &["tags"])
         .await;
     n.s.mend(&n.nat.0, &n.nat.1, &nat, &["tags"]).await;
-    let on = aws_sdk_ec2::types::AttributeBooleanValue::builder()
-        .value(true)
-        .build();
+    let on = AttributeBooleanValue::builder().value(true).build();
     hand.modify_subnet_attribute()
         .subnet_id(&n.public.1)
         .map_public_ip_on_launch(on)
@@ -453,7 +285,7 @@ async fn groups_are_made_mended_and_taken_down() {
             },
         )
         .await;
-    let hand = s.hand();
+    let hand = s.ec2();
 
     let closed = DefaultSecurityGroup { vpc: vpc.0.clone() };
     let default = s.make("default", closed.clone()).await;
@@ -587,7 +419,7 @@ async fn an_interface_endpoint_takes_its_time_and_holds_its_subnet_and_group() {
     let ssm = n.s.make("ssm", spec.clone()).await;
     n.s.same(&ssm.0, &spec).await;
     let other = n.s.make("other", group(&n.vpc.0, "other")).await;
-    n.s.hand()
+    n.s.ec2()
         .modify_vpc_endpoint()
         .vpc_endpoint_id(&ssm.1)
         .add_security_group_ids(&other.1)
@@ -698,7 +530,7 @@ async fn a_nat_gateway_without_a_way_out_fails() {
 #[tokio::test(start_paused = true)]
 async fn the_cloud_refuses_bad_networks() {
     let n = network().await;
-    let ec2 = n.s.hand();
+    let ec2 = n.s.ec2();
     let (vpc, zone_a) = (&n.vpc.1, format!("{REGION}a"));
     let cut = |cidr: &str, zone: &str| {
         let call = ec2.create_subnet().vpc_id(vpc).cidr_block(cidr);
@@ -805,7 +637,7 @@ async fn the_cloud_refuses_bad_networks() {
 #[tokio::test(start_paused = true)]
 async fn the_cloud_refuses_bad_routes_endpoints_and_flow_logs() {
     let mut n = network().await;
-    let ec2 = n.s.hand();
+    let ec2 = n.s.ec2();
     let spec = RouteTable {
         vpc: n.vpc.0.clone(),
         routes: vec![Route {
@@ -900,7 +732,7 @@ async fn the_cloud_refuses_bad_groups() {
         )
         .await;
     let web = s.make("web", group(&vpc.0, "web")).await;
-    let ec2 = s.hand();
+    let ec2 = s.ec2();
     let named = |name: &str, description: &str| {
         let call = ec2.create_security_group().vpc_id(&vpc.1);
         call.group_name(name).description(description)
@@ -992,7 +824,7 @@ async fn listings_come_in_pages() {
     }
     s.wait(2).await;
     let pages = s
-        .hand()
+        .ec2()
         .describe_security_groups()
         .max_results(5)
         .into_paginator()

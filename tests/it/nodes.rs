@@ -1,6 +1,6 @@
 //! From instances to nodes with files: rendering, delivery, the nodes' own reports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::primitives::ByteStream;
 use gantry::blueprint::Role;
@@ -19,7 +19,7 @@ fn an_install_in_the_sandbox_ends_with_rendered_nodes() {
     let said = place.poc();
     assert!(
         said.out
-            .contains("4 nodes are rendered and not booted: the sandbox has no machines."),
+            .contains("5 nodes are rendered and not booted: the sandbox has no machines."),
         "{}",
         said.out
     );
@@ -132,6 +132,9 @@ async fn a_node_finds_its_program_its_pointer_and_its_bundle() {
     let packed = session.pack(&fleet).unwrap();
     let delivered = session.deliver(&packed).await.unwrap();
     assert!(delivered.iter().all(|d| d.change == Change::Pointed));
+    let hosts: BTreeSet<&str> = fleet.hosts.iter().map(|host| host.name.as_str()).collect();
+    let nodes: BTreeSet<&str> = delivered.iter().map(|d| d.node.as_str()).collect();
+    assert_eq!(nodes, hosts, "every machine finds a bundle");
     let bucket = &fleet.buckets.config;
     for node in &delivered {
         let pointer = object(&session, bucket, &pointer_key(node.role, &node.node)).await;
@@ -141,6 +144,7 @@ async fn a_node_finds_its_program_its_pointer_and_its_bundle() {
         let (manifest, files) = Bundle::open(&bundle).unwrap();
         assert_eq!((&manifest.node, manifest.role), (&node.node, node.role));
         assert_eq!(files.len(), node.files);
+        assert_eq!(manifest.package.is_some(), node.role != Role::Bastion);
         let (program, hash) = boot_program();
         let there = object(&session, bucket, &boot_key(node.role, hash)).await;
         assert_eq!(there, program.as_bytes());
@@ -228,7 +232,7 @@ async fn reports_say_how_far_each_node_is() {
             .await
             .unwrap();
     }
-    let boots = session.boots(&fleet, &delivered).await.unwrap();
+    let boots = session.boots(&delivered).await.unwrap();
     let state = |name: &str| {
         boots
             .iter()

@@ -1,14 +1,14 @@
 //! A site without an engine, for tests of single kinds on the strict cloud.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gantry::blueprint::Blueprint;
 use gantry::clock::Clock;
 use gantry::cloud::{Aws, Fault, Limits};
 use gantry::resource::{
-    Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Outputs, PlanCx, Readiness, Ref,
-    Resource, Scope, Tags,
+    Address, ApplyCx, Change, CloudCx, ConfigureWhen, Created, Diff, Found, Outputs, PlanCx,
+    Readiness, Ref, Resource, Scope, Tags,
 };
 use gantry::sandbox::Sandbox;
 use gantry::sandbox::world::World;
@@ -21,7 +21,15 @@ pub struct Stage {
     pub cloud: CloudCx,
     pub blueprint: Blueprint,
     pub outputs: Outputs,
+    /// What a journal would remember.
+    pub known: BTreeMap<String, Address>,
 }
+
+/// Seconds between two looks.
+const LOOK: u64 = 5;
+
+/// Looks before one gives up: a database takes twenty minutes.
+const LOOKS: usize = 400;
 
 impl Stage {
     pub fn new() -> Self {
@@ -41,16 +49,30 @@ impl Stage {
             cloud,
             blueprint: Blueprint::new(),
             outputs: Outputs::default(),
+            known: BTreeMap::new(),
         }
     }
 
     /// The clients of somebody who works by hand.
-    pub fn hand(&self) -> aws_sdk_ec2::Client {
-        self.cloud.aws().ec2.clone()
+    pub fn hand(&self) -> Aws {
+        self.cloud.aws().clone()
+    }
+
+    pub fn ec2(&self) -> aws_sdk_ec2::Client {
+        self.hand().ec2
     }
 
     pub async fn wait(&self, seconds: u64) {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// The tables of the region that are not empty.
+    pub fn left(&self) -> Vec<String> {
+        let tables = self.sandbox.world().tables.into_iter();
+        tables
+            .filter(|(name, rows)| name.starts_with(REGION) && !rows.is_empty())
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// Makes a resource, configures it and waits until it is ready.
@@ -58,13 +80,36 @@ impl Stage {
         let to = self.blueprint.add(name, spec.clone());
         let id = self.start(&spec, to.address()).await.unwrap();
         let cx = self.apply(to.address());
-        if R::CONFIGURES {
+        let early = R::CONFIGURES && R::CONFIGURE == ConfigureWhen::AtOnce;
+        if early {
             spec.configure(&id, Change::All, &cx).await.unwrap();
         }
-        let output = self.ready::<R>(&id).await;
+        let mut output = self.ready::<R>(&id).await;
+        if R::CONFIGURES && !early {
+            self.configure(&spec, &id, Change::All, &cx).await;
+            output = self.ready::<R>(&id).await;
+        }
         let output = serde_json::to_value(output).unwrap();
         self.outputs.0.insert(to.address().clone(), output);
         (to, id)
+    }
+
+    /// Changes it as soon as it may be changed.
+    async fn configure<R: Resource>(
+        &self,
+        spec: &R,
+        id: &R::Id,
+        change: Change<'_>,
+        cx: &ApplyCx<'_>,
+    ) {
+        for _ in 0..LOOKS {
+            match spec.configure(id, change, cx).await {
+                Ok(()) => return,
+                Err(Fault::Later { .. }) => self.wait(LOOK).await,
+                Err(fault) => panic!("{}: {fault}", cx.address),
+            }
+        }
+        panic!("{} never takes its settings", cx.address);
     }
 
     pub fn apply<'a>(&'a self, address: &'a Address) -> ApplyCx<'a> {
@@ -83,14 +128,16 @@ impl Stage {
     }
 
     pub async fn ready<R: Resource>(&self, id: &R::Id) -> R::Output {
-        for _ in 0..100 {
+        for _ in 0..LOOKS {
             let polled = R::poll(std::slice::from_ref(id), &self.cloud)
                 .await
                 .unwrap();
             match polled.into_iter().next().unwrap() {
                 Readiness::Ready(output) => return output,
                 Readiness::Broken(why) => panic!("{}: {why}", R::KIND),
-                Readiness::Pending(_) | Readiness::Absent => self.wait(5).await,
+                Readiness::Pending(_) | Readiness::Held(_) | Readiness::Absent => {
+                    self.wait(LOOK).await;
+                }
             }
         }
         panic!("{} never became ready", R::KIND);
@@ -99,7 +146,8 @@ impl Stage {
     /// What a survey finds at an address, after the listings have caught up.
     pub async fn seen<R: Resource>(&self, to: &Ref<R>) -> Option<Found<R>> {
         self.wait(2).await;
-        let mut found = R::survey(&self.cloud).await.unwrap();
+        let cloud = self.cloud.fresh(self.known.clone());
+        let mut found = R::survey(&cloud).await.unwrap();
         found.retain(|f| f.address == *to.address());
         assert!(found.len() < 2, "{} is found twice", to.address());
         found.pop()
@@ -127,17 +175,21 @@ impl Stage {
         assert!(diff.is_empty(), "{}: {diff:?}", to.address());
     }
 
-    /// Sees the drift in exactly these fields, puts it right, and sees none.
+    /// Sees the drift in exactly these fields, puts it right, and sees none once that is through.
     pub async fn mend<R: Resource>(&self, to: &Ref<R>, id: &R::Id, spec: &R, fields: &[&str]) {
+        self.put_right(to, id, spec, fields).await;
+        self.ready::<R>(id).await;
+        self.same(to, spec).await;
+    }
+
+    /// Sees the drift in exactly these fields, and begins to put it right.
+    pub async fn put_right<R: Resource>(&self, to: &Ref<R>, id: &R::Id, spec: &R, fields: &[&str]) {
         let diff = self.diff(to, spec).await;
         let names: Vec<&str> = diff.fields.iter().map(|f| f.field.as_str()).collect();
         assert_eq!(names, fields, "{}: {diff:?}", to.address());
         assert!(!diff.replaces(), "{diff:?}");
         let cx = self.apply(to.address());
-        spec.configure(id, Change::Fields(&diff), &cx)
-            .await
-            .unwrap();
-        self.same(to, spec).await;
+        self.configure(spec, id, Change::Fields(&diff), &cx).await;
     }
 
     /// Deletes it as often as it takes, and once more.
@@ -146,18 +198,18 @@ impl Stage {
         while let Err(fault) = R::delete(id, &self.cloud).await {
             assert!(matches!(fault, Fault::Later { .. }), "{fault}");
             tries += 1;
-            assert!(tries < 100, "{} never goes: {fault}", to.address());
-            self.wait(5).await;
+            assert!(tries < LOOKS, "{} never goes: {fault}", to.address());
+            self.wait(LOOK).await;
         }
         if R::DELETE_TAKES_TIME {
-            for _ in 0..100 {
+            for _ in 0..LOOKS {
                 let polled = R::poll(std::slice::from_ref(id), &self.cloud)
                     .await
                     .unwrap();
                 if matches!(polled[0], Readiness::Absent) {
                     break;
                 }
-                self.wait(5).await;
+                self.wait(LOOK).await;
             }
         }
         R::delete(id, &self.cloud).await.unwrap();

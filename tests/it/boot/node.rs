@@ -324,7 +324,8 @@ impl Node {
         }
     }
 
-    fn noted(&self, name: &str) -> String {
+    /// What the stand-ins wrote down under a name.
+    pub fn noted(&self, name: &str) -> String {
         fs::read_to_string(self.test.path().join(name)).unwrap_or_default()
     }
 

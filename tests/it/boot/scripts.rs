@@ -67,7 +67,13 @@ fn shellcheck_has_nothing_to_say() {
     let fetcher = folder.path().join("fetch.sh");
     let (_, text) = written(&of(Role::Rails)).pop().unwrap();
     fs::write(&fetcher, text).unwrap();
-    for file in [program, fetcher, script("boot/fake")] {
+    for file in [
+        program,
+        fetcher,
+        script("boot/fake"),
+        script("package/gitlab-backup"),
+        script("package/sudo"),
+    ] {
         let output = real("shellcheck").arg(&file).output().unwrap();
         assert!(
             output.status.success(),
@@ -76,6 +82,33 @@ fn shellcheck_has_nothing_to_say() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+#[test]
+fn what_procedures_run_on_nodes_is_well_formed() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/ops");
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        const PARSE: &str =
+            "import ast, pathlib, sys; ast.parse(pathlib.Path(sys.argv[1]).read_text())";
+        let (program, options): (_, &[&str]) = match file.extension().and_then(|end| end.to_str()) {
+            Some("sh") => ("shellcheck", &["--shell=sh"]),
+            Some("rb") => ("ruby", &["-c", "-w"]),
+            Some("py") => ("python3", &["-W", "error", "-c", PARSE]),
+            _ => panic!("{} is none of them", file.display()),
+        };
+        let output = real(program).args(options).arg(&file).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(
+            output.status.success() && !said.contains("warning"),
+            "{}: {said}",
+            file.display()
+        );
+        seen += 1;
+    }
+    assert!(seen > 10);
 }
 
 #[test]

@@ -212,6 +212,7 @@ impl Life {
                 Readiness::Ready(output) => return Ok(output),
                 Readiness::Broken(why) => return Err(format!("broken: {why}")),
                 Readiness::Pending(why) => last = why.into_owned(),
+                Readiness::Held(fault) => last = fault.to_string(),
                 Readiness::Absent => last = "absent".into(),
             }
             self.pause().await;

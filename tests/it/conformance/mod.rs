@@ -4,6 +4,7 @@
 //! create, configure, ready; a survey finds no difference; a second survey finds the same; a changed
 //! specification and a changed tag are put right; delete, delete again, gone.
 
+pub mod backups;
 mod life;
 mod site;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gantry::blueprint::Blueprint;
 use gantry::kinds::acm::{Certificate, Validation};
 use gantry::kinds::autoscaling::{Group, ScalingPolicy};
+use gantry::kinds::backup::{Plan, Selected, Selection, Vault};
 use gantry::kinds::cloudwatch::{Alarm, AlarmAction, Comparison, Dimension, Missing};
 use gantry::kinds::ec2::{
     AddressAssociation, DefaultSecurityGroup, ElasticIp, EndpointKind, Exposure, FlowLog, Instance,
@@ -17,7 +18,7 @@ use gantry::kinds::elb::{
     CertificateRef, Health, Listener, ListenerProtocol, LoadBalancer, Scheme, Target, TargetGroup,
 };
 use gantry::kinds::iam::{self, Grant, InstanceProfile, Role};
-use gantry::kinds::kms::{Alias, Key};
+use gantry::kinds::kms::{Alias, Key, KeyUse};
 use gantry::kinds::logs::LogGroup;
 use gantry::kinds::rds::{self, DbInstance, DbReplica, ParameterGroupRef};
 use gantry::kinds::route53::{Record, RecordValue};
@@ -68,6 +69,7 @@ pub fn site(ground: &Ground, wanted: Wanted) -> Blueprint {
     let network = network(&mut b, &stores.logs, wanted);
     data(&mut b, &key, &stores, &network, wanted);
     let node = node(&mut b, ground, &key, &profile, &network, wanted);
+    vault(&mut b, &key, &stores, wanted);
     front(
         &mut b, ground, &stores, &network, &topic, &node, &profile, &key, wanted,
     );
@@ -81,6 +83,8 @@ fn keys(b: &mut Blueprint, wanted: Wanted) -> Ref<Key> {
             description: wanted
                 .pick("The site acme", "The site acme, of gantry")
                 .into(),
+            used_for: KeyUse::Data,
+            copied_into: None,
             rotation: true,
             pending_days: 7,
         },
@@ -122,6 +126,7 @@ fn stores(b: &mut Blueprint, key: &Ref<Key>, wanted: Wanted) -> Stores {
                 Delivery::FlowLogs,
                 Delivery::ServerAccessLogs,
             ],
+            immutable_days: None,
         },
     );
     let uploads = b.add(
@@ -136,6 +141,7 @@ fn stores(b: &mut Blueprint, key: &Ref<Key>, wanted: Wanted) -> Stores {
             ],
             log_to: Some(logs.clone()),
             allow_delivery: vec![],
+            immutable_days: None,
         },
     );
     let mut secret = |name: &str, shape: SecretShape| {
@@ -166,12 +172,8 @@ fn identity(
     topic: &Ref<Topic>,
     wanted: Wanted,
 ) -> Ref<InstanceProfile> {
-    let grant = |sid: &str, actions: &[&str], on: iam::Target| Grant {
-        sid: sid.into(),
-        actions: actions.iter().map(|a| (*a).into()).collect(),
-        on: vec![on],
-        conditions: BTreeMap::new(),
-    };
+    let grant =
+        |sid: &str, actions: &[&str], on: iam::Target| Grant::new(sid, actions, vec![on], &[]);
     let role = b.add(
         "rails",
         Role {
@@ -559,6 +561,51 @@ fn node(
         },
     );
     instance
+}
+
+/// Copies into a vault of another account. What is saved cannot be changed in place, so it stays as it is.
+fn vault(b: &mut Blueprint, key: &Ref<Key>, stores: &Stores, wanted: Wanted) {
+    let role = b.add(
+        "backup",
+        Role {
+            name: "gantry-acme-backup".into(),
+            path: iam::path("acme"),
+            service: "backup.amazonaws.com".into(),
+            grants: vec![],
+        },
+    );
+    let name = || "gantry-acme-main".to_owned();
+    let vault = b.add(
+        "main",
+        Vault {
+            name: name(),
+            key: key.clone(),
+            role: role.clone(),
+        },
+    );
+    let plan = b.add(
+        "main",
+        Plan {
+            name: name(),
+            vault,
+            schedule: wanted
+                .pick("cron(30 3 * * ? *)", "cron(0 5 ? * SUN *)")
+                .into(),
+            timezone: wanted.pick("UTC", "Europe/Berlin").into(),
+            local_days: wanted.pick(7, 3),
+            copy_to: "arn:aws:backup:eu-west-1:210987654321:backup-vault:acme".into(),
+            keep_days: wanted.pick(35, 90),
+        },
+    );
+    b.add(
+        "main",
+        Selection {
+            name: name(),
+            plan,
+            role,
+            resources: vec![Selected::Bucket(stores.uploads.clone())],
+        },
+    );
 }
 
 #[allow(

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{files, read};
 
 /// What the inner modules may know, and nothing else.
-const MAY_KNOW: [(&str, &[&str]); 15] = [
+const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("clock", &[]),
     ("text", &[]),
     ("secret", &[]),
     ("exit", &[]),
     ("engine", &["clock"]),
-    ("journal", &["resource"]),
+    ("lines", &[]),
+    ("journal", &["lines", "resource"]),
     ("cloud", &["clock"]),
     ("resource", &["clock", "cloud"]),
     ("profile", &["site", "text"]),

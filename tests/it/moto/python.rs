@@ -1,4 +1,5 @@
-//! The Python environment that moto and boto3 live in, made once for each version of `requirements.txt`.
+//! The Python environments that moto and boto3, and the AWS CLI, live in; each made once for each version of its
+//! `requirements.txt`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ impl Python {
     /// The environment, made now if this is the first test that needs it.
     pub fn get() -> &'static Self {
         static PYTHON: OnceLock<Python> = OnceLock::new();
-        PYTHON.get_or_init(|| Self(environment().join("bin/python")))
+        PYTHON.get_or_init(|| Self(environment("moto").join("bin/python")))
     }
 
     /// A command that runs one of our scripts, in an empty environment.
@@ -56,9 +57,14 @@ fn cache() -> PathBuf {
     std::env::var_os("GANTRY_TEST_CACHE").map_or_else(beside_build, PathBuf::from)
 }
 
-/// The folder of the environment. Several test binaries may want it at once: the first makes it, under a lock.
-fn environment() -> PathBuf {
-    let wanted = fs::read(support("requirements.txt")).unwrap();
+/// The folder of the environment for `tests/support/<what>/requirements.txt`. Several test binaries may want it at
+/// once: the first makes it, under a lock.
+pub fn environment(what: &str) -> PathBuf {
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/support")
+        .join(what)
+        .join("requirements.txt");
+    let wanted = fs::read(&requirements).unwrap();
     let hash: String = Sha256::digest(&wanted)
         .iter()
         .take(6)
@@ -66,8 +72,8 @@ fn environment() -> PathBuf {
         .collect();
     let cache = cache();
     fs::create_dir_all(&cache).unwrap();
-    let folder = cache.join(format!("moto-venv-{hash}"));
-    let lock = File::create(cache.join("moto-venv.lock")).unwrap();
+    let folder = cache.join(format!("{what}-venv-{hash}"));
+    let lock = File::create(cache.join(format!("{what}-venv.lock"))).unwrap();
     lock.lock().unwrap();
     let complete = folder.join("complete");
     if !complete.exists() {
@@ -80,7 +86,6 @@ fn environment() -> PathBuf {
             &["-m", "venv", folder_word],
         );
         let pip = folder.join("bin/python");
-        let requirements = support("requirements.txt");
         let args = [
             "-m",
             "pip",
@@ -90,7 +95,7 @@ fn environment() -> PathBuf {
             "-r",
             requirements.to_str().unwrap(),
         ];
-        run("installing moto and boto3", pip.to_str().unwrap(), &args);
+        run("installing its packages", pip.to_str().unwrap(), &args);
         fs::write(complete, "").unwrap();
     }
     folder

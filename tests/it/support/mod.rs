@@ -3,6 +3,9 @@
 pub mod cloud;
 pub mod command;
 pub mod compare;
+pub mod deaths;
+pub mod package;
+pub mod shelf;
 pub mod ssh;
 pub mod stage;
 

@@ -49,6 +49,15 @@ impl Stage {
         Self::with(site(profile), account(), &[], BEGINNING)
     }
 
+    /// A new account, and a site whose backups are copied into a vault of another.
+    pub fn with_a_vault(profile: ProfileName) -> Self {
+        let mut site = site(profile);
+        let arn = "arn:aws:backup:eu-west-1:210987654321:backup-vault:acme";
+        site.backup.vault =
+            Some(serde_json::from_value(serde_json::json!({ "arn": arn })).unwrap());
+        Self::with(site, account(), &[], BEGINNING)
+    }
+
     /// A site in this world, with this journal, at this moment.
     pub fn with(site: Site, world: World, records: &[Record], now: Timestamp) -> Self {
         let profile = profile::get(site.site.profile)

@@ -2112,9 +2112,532 @@ def cloudwatch_cbor(c):
     return same((found["Threshold"], found["Period"], found["Dimensions"]), (80.5, 300, [{"Name": "a", "Value": "b"}]))
 
 
+# --- snapshots, copies, restores ------------------------------------------------------------------
+
+FAR = "eu-central-1"
+
+
+def far(c):
+    """The same cloud, seen from the region that copies go to."""
+    there = Cloud(c.url)
+    there.session = boto3.Session("test", "test", region_name=FAR)
+    return there
+
+
+def disk(c, **more):
+    made = c.ec2.create_volume(AvailabilityZone="eu-west-1a", Size=20, VolumeType="gp3", Encrypted=True, KmsKeyId=c.key(), TagSpecifications=spec("volume"), **more)
+    return made["VolumeId"], made["KmsKeyId"]
+
+
+@gap
+def ec2_snapshots_of_an_instance(c):
+    a = c.run()
+    volume = c.ec2.create_volume(AvailabilityZone=c.instance(a)["Placement"]["AvailabilityZone"], Size=10, TagSpecifications=spec("volume"))["VolumeId"]
+    c.ec2.attach_volume(VolumeId=volume, InstanceId=a, Device="/dev/sdf")
+    point = [{"ResourceType": "snapshot", "Tags": [{"Key": "gantry:point", "Value": "p1"}]}]
+    made = c.ec2.create_snapshots(
+        InstanceSpecification={"InstanceId": a, "ExcludeBootVolume": True}, Description="p1", CopyTagsFromSource="volume", TagSpecifications=point
+    )["Snapshots"]
+    return same([(s["VolumeId"], s["Description"], sorted(t["Key"] for t in s["Tags"])) for s in made], [(volume, "p1", ["Name", "gantry:point", "gantry:site"])])
+
+
+@gap
+def ec2_snapshots_of_an_instance_without_some(c):
+    a = c.run()
+    zone = c.instance(a)["Placement"]["AvailabilityZone"]
+    volumes = [c.ec2.create_volume(AvailabilityZone=zone, Size=10)["VolumeId"] for _ in range(2)]
+    for volume, device in zip(volumes, ("/dev/sdf", "/dev/sdg")):
+        c.ec2.attach_volume(VolumeId=volume, InstanceId=a, Device=device)
+    made = c.ec2.create_snapshots(InstanceSpecification={"InstanceId": a, "ExcludeBootVolume": True, "ExcludeDataVolumeIds": volumes[:1]})["Snapshots"]
+    return same([s["VolumeId"] for s in made], volumes[1:])
+
+
+@gap
+def ec2_snapshot_fields(c):
+    volume, key = disk(c)
+    id = c.ec2.create_snapshot(VolumeId=volume, Description="p1", TagSpecifications=spec("snapshot"))["SnapshotId"]
+    s = c.ec2.describe_snapshots(OwnerIds=["self"], Filters=[{"Name": "tag:gantry:site", "Values": ["acme"]}])["Snapshots"]
+    return same([[x.get(k) for k in ("SnapshotId", "State", "Progress", "VolumeSize", "Encrypted", "KmsKeyId", "OwnerId")] for x in s], [[id, "completed", "100%", 20, True, key, "123456789012"]])
+
+
+@gap
+def ec2_volume_of_a_snapshot(c):
+    volume, key = disk(c)
+    id = c.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    v = c.ec2.create_volume(AvailabilityZone="eu-west-1b", SnapshotId=id, VolumeType="gp3")["VolumeId"]
+    v = c.ec2.describe_volumes(VolumeIds=[v])["Volumes"][0]
+    return same([v.get(k) for k in ("Size", "Encrypted", "KmsKeyId", "SnapshotId")], [20, True, key, id])
+
+
+@gap
+def ec2_volume_smaller_than_its_snapshot(c):
+    volume, _ = disk(c)
+    id = c.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    return refused("InvalidParameterValue", c.ec2.create_volume, AvailabilityZone="eu-west-1b", SnapshotId=id, Size=10)
+
+
+@gap
+def ec2_snapshot_copy(c):
+    volume, _ = disk(c)
+    id = c.ec2.create_snapshot(VolumeId=volume, TagSpecifications=spec("snapshot"))["SnapshotId"]
+    there = far(c)
+    key = there.key()
+    copy = there.ec2.copy_snapshot(SourceRegion=REGION, SourceSnapshotId=id, Encrypted=True, KmsKeyId=key, Description="copy", TagSpecifications=spec("snapshot"))["SnapshotId"]
+    s = there.ec2.describe_snapshots(SnapshotIds=[copy])["Snapshots"][0]
+    return same([s.get(k) for k in ("Encrypted", "KmsKeyId", "VolumeSize", "Description")] + [len(s.get("Tags", []))], [True, key, 20, "copy", 2])
+
+
+@gap
+def ec2_snapshot_copy_is_of_its_region(c):
+    volume, _ = disk(c)
+    id = c.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    there = far(c)
+    copy = there.ec2.copy_snapshot(SourceRegion=REGION, SourceSnapshotId=id)["SnapshotId"]
+    return refused("InvalidSnapshot.NotFound", c.ec2.describe_snapshots, SnapshotIds=[copy])
+
+
+@gap
+def ec2_snapshot_deleted_twice(c):
+    volume, _ = disk(c)
+    id = c.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    c.ec2.delete_snapshot(SnapshotId=id)
+    return refused("InvalidSnapshot.NotFound", c.ec2.delete_snapshot, SnapshotId=id)
+
+
+@gap
+def ec2_snapshot_moment(c):
+    volume, _ = disk(c)
+    made = [c.ec2.create_snapshot(VolumeId=volume)["SnapshotId"] for _ in range(3)]
+    found = c.ec2.describe_snapshots(SnapshotIds=made)["Snapshots"]
+    return any(s["StartTime"].microsecond for s in found) or "whole seconds"
+
+
+@gap
+def ec2_snapshots_in_pages(c):
+    volume, _ = disk(c)
+    for _ in range(7):
+        c.ec2.create_snapshot(VolumeId=volume)
+    page = c.ec2.describe_snapshots(OwnerIds=["self"], MaxResults=5)
+    return same((len(page["Snapshots"]), bool(page.get("NextToken"))), (5, True))
+
+
+def taken(c, **more):
+    c.rds.create_db_snapshot(DBInstanceIdentifier="acme-main", DBSnapshotIdentifier="acme-p1", Tags=[{"Key": "gantry:point", "Value": "p1"}], **more)
+    return c.rds.describe_db_snapshots(DBSnapshotIdentifier="acme-p1")["DBSnapshots"][0]
+
+
+@gap
+def rds_snapshot(c):
+    _, _, key = database(c)
+    s = taken(c)
+    return same(
+        [s.get(k) for k in ("Status", "Engine", "AllocatedStorage", "Encrypted", "KmsKeyId", "SnapshotType", "DBInstanceIdentifier", "PercentProgress")],
+        ["available", "postgres", 200, True, key, "manual", "acme-main", 100],
+    )
+
+
+@gap
+def rds_snapshot_tags(c):
+    database(c)
+    s = taken(c)
+    return same([t["Key"] for t in s.get("TagList", [])], ["gantry:point"])
+
+
+@gap
+def rds_snapshot_name_taken(c):
+    database(c)
+    taken(c)
+    return refused("DBSnapshotAlreadyExists", c.rds.create_db_snapshot, DBInstanceIdentifier="acme-main", DBSnapshotIdentifier="acme-p1")
+
+
+@gap
+def rds_snapshot_missing(c):
+    return refused("DBSnapshotNotFound", c.rds.delete_db_snapshot, DBSnapshotIdentifier="none")
+
+
+@gap
+def rds_snapshot_copy(c):
+    database(c)
+    s = taken(c)
+    there = far(c)
+    key = there.key()
+    there.rds.copy_db_snapshot(SourceDBSnapshotIdentifier=s["DBSnapshotArn"], TargetDBSnapshotIdentifier="acme-p1", KmsKeyId=key, CopyTags=True, SourceRegion=REGION)
+    copy = there.rds.describe_db_snapshots(DBSnapshotIdentifier="acme-p1")["DBSnapshots"][0]
+    return same(
+        [copy.get(k) for k in ("Status", "KmsKeyId", "SourceRegion", "SourceDBSnapshotIdentifier", "AllocatedStorage")] + [len(copy.get("TagList", []))],
+        ["available", key, REGION, s["DBSnapshotArn"], 200, 1],
+    )
+
+
+@gap
+def rds_snapshot_copy_arn(c):
+    database(c)
+    s = taken(c)
+    there = far(c)
+    there.rds.copy_db_snapshot(SourceDBSnapshotIdentifier=s["DBSnapshotArn"], TargetDBSnapshotIdentifier="acme-p1", KmsKeyId=there.key(), SourceRegion=REGION)
+    copy = there.rds.describe_db_snapshots(DBSnapshotIdentifier="acme-p1")["DBSnapshots"][0]
+    return same(copy["DBSnapshotArn"], f"arn:aws:rds:{FAR}:123456789012:snapshot:acme-p1")
+
+
+def restored(c, id="acme-new", **more):
+    group, key = database(c)[1:]
+    taken(c)
+    c.rds.restore_db_instance_from_db_snapshot(DBInstanceIdentifier=id, DBSnapshotIdentifier="acme-p1", DBSubnetGroupName="g", VpcSecurityGroupIds=[group], **more)
+    return c.rds.describe_db_instances(DBInstanceIdentifier=id)["DBInstances"][0], group, key
+
+
+@gap
+def rds_restore(c):
+    d, group, key = restored(c)
+    return same(
+        [d["DBInstanceStatus"], d["Engine"], d["AllocatedStorage"], d["StorageEncrypted"], d.get("KmsKeyId"), d["DBSubnetGroup"]["DBSubnetGroupName"], [g["VpcSecurityGroupId"] for g in d["VpcSecurityGroups"]], d["DBInstanceClass"], d["MasterUsername"]],
+        ["available", "postgres", 200, True, key, "g", [group], "db.m6g.large", "gitlab"],
+    )
+
+
+@gap
+def rds_restore_endpoint(c):
+    d, _, _ = restored(c)
+    return same(d["Endpoint"]["Address"].startswith("acme-new."), True)
+
+
+@gap
+def rds_restore_class(c):
+    d, _, _ = restored(c, DBInstanceClass="db.m6g.xlarge")
+    return same(d["DBInstanceClass"], "db.m6g.xlarge")
+
+
+@gap
+def rds_restore_defaults(c):
+    """What nobody named is RDS's choice and not the original's."""
+    d, _, _ = restored(c)
+    return same([[p["DBParameterGroupName"] for p in d["DBParameterGroups"]], d["DeletionProtection"], d["MultiAZ"], d["TagList"]], [["default.postgres17"], False, False, []])
+
+
+@gap
+def rds_restore_tags_and_protection(c):
+    d, _, _ = restored(c, DeletionProtection=True, DBParameterGroupName="p", Tags=[{"Key": "gantry:site", "Value": "second"}])
+    return same([d["DeletionProtection"], [p["DBParameterGroupName"] for p in d["DBParameterGroups"]], [t["Value"] for t in d["TagList"]]], [True, ["p"], ["second"]])
+
+
+@gap
+def rds_restore_event(c):
+    restored(c)
+    events = c.rds.describe_events(SourceType="db-instance", EventCategories=["restoration"], Duration=60)["Events"]
+    return same([(e["SourceIdentifier"], e["Message"]) for e in events], [("acme-new", "Restored from snapshot acme-p1")])
+
+
+@gap
+def rds_resource_id(c):
+    d, _, _ = restored(c)
+    main = c.rds.describe_db_instances(DBInstanceIdentifier="acme-main")["DBInstances"][0]
+    c.rds.modify_db_instance(DBInstanceIdentifier="acme-main", NewDBInstanceIdentifier="acme-old", ApplyImmediately=True)
+    old = c.rds.describe_db_instances(DBInstanceIdentifier="acme-old")["DBInstances"][0]
+    return same([main["DbiResourceId"] == d["DbiResourceId"], old["DbiResourceId"] == main["DbiResourceId"]], [False, True])
+
+
+@gap
+def rds_restore_name_taken(c):
+    database(c)
+    taken(c)
+    return refused("DBInstanceAlreadyExists", c.rds.restore_db_instance_from_db_snapshot, DBInstanceIdentifier="acme-main", DBSnapshotIdentifier="acme-p1")
+
+
+def in_time(c, **more):
+    group, key = database(c)[1:]
+    c.rds.restore_db_instance_to_point_in_time(
+        SourceDBInstanceIdentifier="acme-main", TargetDBInstanceIdentifier="acme-then", UseLatestRestorableTime=True, DBSubnetGroupName="g", VpcSecurityGroupIds=[group], **more
+    )
+    return c.rds.describe_db_instances(DBInstanceIdentifier="acme-then")["DBInstances"][0], group, key
+
+
+@gap
+def rds_restore_in_time(c):
+    d, group, key = in_time(c)
+    return same(
+        [d["DBInstanceStatus"], d["Engine"], d["AllocatedStorage"], d.get("KmsKeyId"), d["DBInstanceClass"], [g["VpcSecurityGroupId"] for g in d["VpcSecurityGroups"]], d["Endpoint"]["Address"].startswith("acme-then.")],
+        ["available", "postgres", 200, key, "db.m6g.large", [group], True],
+    )
+
+
+@gap
+def rds_restore_in_time_defaults(c):
+    d, _, _ = in_time(c)
+    return same([[p["DBParameterGroupName"] for p in d["DBParameterGroups"]], d["DeletionProtection"], d["TagList"]], [["default.postgres17"], False, []])
+
+
+@gap
+def rds_latest_restorable_time(c):
+    database(c)
+    d = c.rds.describe_db_instances(DBInstanceIdentifier="acme-main")["DBInstances"][0]
+    return same("LatestRestorableTime" in d, True)
+
+
+# --- data keys, locks, what is told ---------------------------------------------------------------
+
+
+def data_key(c):
+    key = c.key()
+    made = c.kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext={"point": "p1"})
+    return key, made["Plaintext"], made["CiphertextBlob"]
+
+
+@gap
+def kms_data_key(c):
+    key, plain, blob = data_key(c)
+    opened = c.kms.decrypt(CiphertextBlob=blob, EncryptionContext={"point": "p1"})
+    return same((opened["Plaintext"], opened["KeyId"]), (plain, key))
+
+
+@gap
+def kms_decrypt_other_context(c):
+    _, _, blob = data_key(c)
+    return refused("InvalidCiphertextException", c.kms.decrypt, CiphertextBlob=blob, EncryptionContext={"point": "p2"})
+
+
+@gap
+def kms_decrypt_flipped_byte(c):
+    _, _, blob = data_key(c)
+    return refused("InvalidCiphertextException", c.kms.decrypt, CiphertextBlob=blob[:-1] + bytes([blob[-1] ^ 1]), EncryptionContext={"point": "p1"})
+
+
+@gap
+def kms_decrypt_elsewhere(c):
+    _, _, blob = data_key(c)
+    return refused("AccessDeniedException", far(c).kms.decrypt, CiphertextBlob=blob, EncryptionContext={"point": "p1"})
+
+
+@gap
+def kms_decrypt_under_disabled_key(c):
+    key, _, blob = data_key(c)
+    c.kms.disable_key(KeyId=key.split("/")[1])
+    return refused("DisabledException", c.kms.decrypt, CiphertextBlob=blob, EncryptionContext={"point": "p1"})
+
+
+@gap
+def kms_data_key_under_disabled_key(c):
+    key = c.key()
+    c.kms.disable_key(KeyId=key.split("/")[1])
+    return refused("DisabledException", c.kms.generate_data_key, KeyId=key, NumberOfBytes=32)
+
+
+@gap
+def kms_decrypt_under_key_that_goes(c):
+    key, _, blob = data_key(c)
+    c.kms.schedule_key_deletion(KeyId=key.split("/")[1], PendingWindowInDays=7)
+    return refused("KMSInvalidStateException", c.kms.decrypt, CiphertextBlob=blob, EncryptionContext={"point": "p1"})
+
+
+def locked(c, mode="COMPLIANCE"):
+    c.s3.create_bucket(Bucket="locked", CreateBucketConfiguration={"LocationConstraint": REGION}, ObjectLockEnabledForBucket=True)
+    c.s3.put_object_lock_configuration(
+        Bucket="locked", ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": mode, "Days": 14}}}
+    )
+    return c.s3.put_object(Bucket="locked", Key="k", Body=b"v")["VersionId"]
+
+
+@gap
+def s3_put_once(c):
+    b = bucket(c)
+    c.s3.put_object(Bucket=b, Key="k", Body=b"v", IfNoneMatch="*")
+    return refused("PreconditionFailed", c.s3.put_object, Bucket=b, Key="k", Body=b"w", IfNoneMatch="*")
+
+
+@gap
+def s3_complete_once(c):
+    b = bucket(c)
+    upload = c.s3.create_multipart_upload(Bucket=b, Key="k")["UploadId"]
+    tag = c.s3.upload_part(Bucket=b, Key="k", UploadId=upload, PartNumber=1, Body=b"v")["ETag"]
+    c.s3.put_object(Bucket=b, Key="k", Body=b"w")
+    return refused("PreconditionFailed", c.s3.complete_multipart_upload, Bucket=b, Key="k", UploadId=upload, IfNoneMatch="*", MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": tag}]})
+
+
+@gap
+def s3_lock_turns_versions_on(c):
+    c.s3.create_bucket(Bucket="locked", CreateBucketConfiguration={"LocationConstraint": REGION}, ObjectLockEnabledForBucket=True)
+    return same(c.s3.get_bucket_versioning(Bucket="locked").get("Status"), "Enabled")
+
+
+@gap
+def s3_lock_read_back(c):
+    locked(c)
+    got = c.s3.get_object_lock_configuration(Bucket="locked")["ObjectLockConfiguration"]
+    return same(got, {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 14}}})
+
+
+@gap
+def s3_lock_without_versions(c):
+    b = bucket(c)
+    wanted = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 14}}}
+    return refused("InvalidBucketState", c.s3.put_object_lock_configuration, Bucket=b, ObjectLockConfiguration=wanted)
+
+
+@gap
+def s3_lock_of_a_bucket_with_versions(c):
+    b = bucket(c)
+    c.s3.put_bucket_versioning(Bucket=b, VersioningConfiguration={"Status": "Enabled"})
+    wanted = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 14}}}
+    c.s3.put_object_lock_configuration(Bucket=b, ObjectLockConfiguration=wanted)
+    return same(c.s3.get_object_lock_configuration(Bucket=b)["ObjectLockConfiguration"], wanted)
+
+
+@gap
+def s3_lock_missing(c):
+    return refused("ObjectLockConfigurationNotFoundError", c.s3.get_object_lock_configuration, Bucket=bucket(c))
+
+
+@gap
+def s3_lock_keeps_versions_on(c):
+    locked(c)
+    return refused("InvalidBucketState", c.s3.put_bucket_versioning, Bucket="locked", VersioningConfiguration={"Status": "Suspended"})
+
+
+@gap
+def s3_lock_by_default(c):
+    version = locked(c)
+    kept = c.s3.get_object_retention(Bucket="locked", Key="k", VersionId=version)["Retention"]
+    return same(kept["Mode"], "COMPLIANCE")
+
+
+@gap
+def s3_lock_holds(c):
+    version = locked(c)
+    return refused("AccessDenied", c.s3.delete_object, Bucket="locked", Key="k", VersionId=version)
+
+
+@gap
+def s3_lock_holds_against_many(c):
+    version = locked(c)
+    gone = c.s3.delete_objects(Bucket="locked", Delete={"Objects": [{"Key": "k", "VersionId": version}]})
+    return same([e["Code"] for e in gone.get("Errors", [])], ["AccessDenied"])
+
+
+@gap
+def s3_lock_governance_bypassed(c):
+    version = locked(c, "GOVERNANCE")
+    refusal = refused("AccessDenied", c.s3.delete_object, Bucket="locked", Key="k", VersionId=version)
+    c.s3.delete_object(Bucket="locked", Key="k", VersionId=version, BypassGovernanceRetention=True)
+    return refusal
+
+
+@gap
+def s3_lock_lets_a_marker_pass(c):
+    locked(c)
+    return same(c.s3.delete_object(Bucket="locked", Key="k").get("DeleteMarker"), True)
+
+
+@gap
+def s3_copy_of_a_version(c):
+    b = bucket(c)
+    c.s3.put_bucket_versioning(Bucket=b, VersioningConfiguration={"Status": "Enabled"})
+    first = c.s3.put_object(Bucket=b, Key="k", Body=b"v")["VersionId"]
+    c.s3.put_object(Bucket=b, Key="k", Body=b"w")
+    answer = c.s3.copy_object(Bucket=b, Key="k", CopySource={"Bucket": b, "Key": "k", "VersionId": first})
+    got = c.s3.get_object(Bucket=b, Key="k")
+    return same((got["Body"].read(), answer.get("CopySourceVersionId"), answer.get("VersionId")), (b"v", first, got["VersionId"]))
+
+
+@gap
+def s3_upload_part_copy(c):
+    b = bucket(c)
+    c.s3.put_object(Bucket=b, Key="source", Body=b"0123456789")
+    upload = c.s3.create_multipart_upload(Bucket=b, Key="k")["UploadId"]
+    tag = c.s3.upload_part_copy(Bucket=b, Key="k", UploadId=upload, PartNumber=1, CopySource=f"{b}/source", CopySourceRange="bytes=2-5")["CopyPartResult"]["ETag"]
+    c.s3.complete_multipart_upload(Bucket=b, Key="k", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": tag}]})
+    return same(c.s3.get_object(Bucket=b, Key="k")["Body"].read(), b"2345")
+
+
+@gap
+def s3_complete_version(c):
+    b = bucket(c)
+    c.s3.put_bucket_versioning(Bucket=b, VersioningConfiguration={"Status": "Enabled"})
+    upload = c.s3.create_multipart_upload(Bucket=b, Key="k")["UploadId"]
+    tag = c.s3.upload_part(Bucket=b, Key="k", UploadId=upload, PartNumber=1, Body=b"v")["ETag"]
+    made = c.s3.complete_multipart_upload(Bucket=b, Key="k", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": tag}]})
+    return same(bool(made.get("VersionId")), True)
+
+
+@gap
+def s3_list_parts_reply(c):
+    """The reply's outer element has to be `ListPartsResult`; the Rust SDK insists on it."""
+    b = bucket(c)
+    upload = c.s3.create_multipart_upload(Bucket=b, Key="k")["UploadId"]
+    c.s3.upload_part(Bucket=b, Key="k", UploadId=upload, PartNumber=1, Body=b"v")
+    raw = urllib.request.urlopen(f"{c.url}/{b}/k?uploadId={upload}").read().decode()
+    return True if "<ListPartsResult" in raw else raw
+
+
+@gap
+def s3_lock_lets_copies_in(c):
+    locked(c)
+    c.s3.copy_object(Bucket="locked", Key="copy", CopySource="locked/k")
+    return same(c.s3.get_object_retention(Bucket="locked", Key="copy")["Retention"]["Mode"], "COMPLIANCE")
+
+
+@gap
+def s3_lock_knows_digests(c):
+    locked(c)
+    c.s3.put_object(Bucket="locked", Key="sum", Body=b"abc", ChecksumSHA256="ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")
+    return True
+
+
+@gap
+def s3_copy_if_match(c):
+    b = bucket(c)
+    tag = c.s3.put_object(Bucket=b, Key="k", Body=b"abc")["ETag"]
+    copy = lambda **more: c.s3.copy_object(Bucket=b, Key="copy", CopySource={"Bucket": b, "Key": "k"}, **more)
+    copy(CopySourceIfMatch=tag)
+    return refused("PreconditionFailed", copy, CopySourceIfMatch='"00"')
+
+
+@gap
+def s3_bad_digest(c):
+    """The wrong SHA-256 for the body."""
+    b = bucket(c)
+    return refused("BadDigest", c.s3.put_object, Bucket=b, Key="k", Body=b"abd", ChecksumSHA256="ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")
+
+
+@gap
+def cloudwatch_metric_data(c):
+    c.cloudwatch.put_metric_data(Namespace="gantry", MetricData=[{"MetricName": "BackupAge", "Value": 3600.5, "Unit": "Seconds", "Dimensions": [{"Name": "Site", "Value": "acme"}]}])
+    found = c.cloudwatch.list_metrics(Namespace="gantry")["Metrics"]
+    return same([m["MetricName"] for m in found], ["BackupAge"])
+
+
+@gap
+def cloudwatch_metric_data_cbor(c):
+    cbor(c, "PutMetricData", {"Namespace": "gantry", "MetricData": [{"MetricName": "BackupAge", "Value": 3600.5, "Unit": "Seconds", "Dimensions": [{"Name": "Site", "Value": "acme"}]}]})
+    found = c.cloudwatch.list_metrics(Namespace="gantry")["Metrics"]
+    return same([m["MetricName"] for m in found], ["BackupAge"])
+
+
+@gap
+def cloudwatch_namespace_of_aws(c):
+    return refused("InvalidParameterValue", c.cloudwatch.put_metric_data, Namespace="AWS/RDS", MetricData=[{"MetricName": "BackupAge", "Value": 1}])
+
+
+@gap
+def sns_publish(c):
+    topic = c.sns.create_topic(Name="acme")["TopicArn"]
+    return same(bool(c.sns.publish(TopicArn=topic, Subject="acme", Message="p1").get("MessageId")), True)
+
+
+@gap
+def sns_publish_to_nobody(c):
+    return refused("NotFound", c.sns.publish, TopicArn=f"arn:aws:sns:{REGION}:123456789012:nobody", Message="p1")
+
+
 @gap
 def dlm(c):
     return same(c.dlm.get_lifecycle_policies()["Policies"], [])
+
+
+@gap
+def backup_selections(c):
+    c.backup.create_backup_vault(BackupVaultName="acme")
+    rule = {"RuleName": "gantry", "TargetBackupVaultName": "acme"}
+    plan = c.backup.create_backup_plan(BackupPlan={"BackupPlanName": "acme", "Rules": [rule]})["BackupPlanId"]
+    return same(c.backup.list_backup_selections(BackupPlanId=plan)["BackupSelectionsList"], [])
 
 
 @gap

@@ -2,12 +2,14 @@
 
 from copy import deepcopy
 
+from moto.core.serialize import EC2Serializer, TimestampSerializer
 from moto.ec2.exceptions import EC2ClientError, InvalidLaunchTemplateIdNotFound, VolumeInUseError
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_block_store import EBSBackend, Volume
 from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateBackend
 from moto.ec2.responses import EC2Response
+from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.launch_templates import LaunchTemplates
 from moto.ec2.utils import parse_user_data
@@ -155,6 +157,58 @@ def attach_volume(old, self, volume_id, instance_id, device_path, delete_on_term
 def detach_volume(old, self, volume_id, instance_id, device_path):
     attachment = self.get_volume(volume_id).attachment
     return old(self, volume_id, instance_id or (attachment and attachment.instance.id), device_path)
+
+
+@replace(EBSBackend, "create_volume")
+def create_volume(old, self, size, zone_name, snapshot_id=None, **named):
+    """What comes from an encrypted snapshot has its key unless another is named, and is as large at least."""
+    source = self.get_snapshot(snapshot_id) if snapshot_id else None
+    if source and size is not None and int(size) < source.volume.size:
+        raise EC2ClientError("InvalidParameterValue", f"Volume of size {size}GB is smaller than snapshot '{snapshot_id}', expect size >= {source.volume.size}GB")
+    made = old(self, size, zone_name, snapshot_id, **named)
+    if source and source.encrypted and not named.get("kms_key_id"):
+        made.kms_key_id = source.kms_key_id
+    return made
+
+
+@replace(EBSBackend, "create_snapshot")
+def create_snapshot(old, self, volume_id, *args, **named):
+    made = old(self, volume_id, *args, **named)
+    made.kms_key_id = getattr(made.volume, "kms_key_id", None)
+    return made
+
+
+# AWS tells to the millisecond when a snapshot began; moto leaves out what is below a second.
+EC2Serializer.DEFAULT_TIMESTAMP_FORMAT = TimestampSerializer.TIMESTAMP_FORMAT_ISO8601
+
+
+@replace(ElasticBlockStore, "create_snapshots")
+def create_snapshots(old, self):
+    """moto leaves out no data volume, and copies no tags."""
+    answer = old(self)
+    without = self._get_param("InstanceSpecification", {}).get("ExcludeDataVolumeIds") or []
+    for snapshot in [s for s in answer.result["Snapshots"] if s.volume_id in without]:
+        self.ec2_backend.snapshots.pop(snapshot.id)
+        answer.result["Snapshots"].remove(snapshot)
+    if self._get_param("CopyTagsFromSource") == "volume":
+        for snapshot in answer.result["Snapshots"]:
+            own = {t["key"]: t["value"] for t in snapshot.get_tags()}
+            copied = {t["key"]: t["value"] for t in snapshot.volume.get_tags()}
+            snapshot.add_tags({**copied, **own})
+    return answer
+
+
+@replace(ElasticBlockStore, "describe_snapshots")
+def describe_snapshots(old, self):
+    """moto knows neither owners nor pages."""
+    answer = old(self)
+    owners = [self.current_account if o == "self" else o for o in self._get_param("OwnerIds", [])]
+    found = [s for s in answer.result["Snapshots"] if not owners or s.owner_id in owners]
+    start, size = int(self._get_param("NextToken") or 0), self._get_int_param("MaxResults") or 1000
+    answer.result["Snapshots"] = found[start : start + size]
+    if start + size < len(found):
+        answer.result["NextToken"] = str(start + size)
+    return answer
 
 
 def root_of(self):

@@ -12,6 +12,8 @@ from moto.core.utils import get_service_model
 from moto.core.responses import ActionResult
 from moto.iam.access_control import IAMPolicyStatement, IAMRequestBase, PermissionResult
 from moto.iam.responses import IamResponse
+from moto.core.exceptions import JsonRESTError
+from moto.kms import models as kms_models
 from moto.kms import responses as kms
 from moto.s3 import responses as s3
 from moto.secretsmanager.exceptions import InvalidRequestException
@@ -43,6 +45,28 @@ only_default = kms._assert_default_policy
 kms._assert_default_policy = lambda name: only_default(name or "default")
 
 
+# moto's keys work whatever state they are in.
+STATES = {"Disabled": "DisabledException", "PendingDeletion": "KMSInvalidStateException"}
+
+
+def check_state(key):
+    if key.key_state in STATES:
+        raise JsonRESTError(STATES[key.key_state], f"{key.arn} is {key.key_state}.")
+
+
+@replace(kms_models.KmsBackend, "decrypt")
+def decrypt(old, self, ciphertext_blob, encryption_context, key_id=None):
+    answer = old(self, ciphertext_blob, encryption_context, key_id)
+    check_state(next(k for k in self.keys.values() if k.arn == answer[1]))
+    return answer
+
+
+@replace(kms_models.KmsBackend, "generate_data_key")
+def generate_data_key(old, self, key_id, *args, **named):
+    check_state(self.keys[self.any_id_to_key_id(key_id)])
+    return old(self, key_id, *args, **named)
+
+
 @replace(SecretsManagerBackend, "create_secret")
 def create_secret(old, self, name, *rest, **named):
     secret = self.secrets.get(name)
@@ -63,6 +87,7 @@ for method, verb in (("GET", "Get"), ("PUT", "Put"), ("DELETE", "Put")):
             "encryption": f"{verb}EncryptionConfiguration",
             "publicAccessBlock": f"{verb}BucketPublicAccessBlock",
             "ownershipControls": f"{verb}BucketOwnershipControls",
+            "object-lock": f"{verb}BucketObjectLockConfiguration",
         }
     )
 s3.ACTION_MAP["BUCKET"]["HEAD"]["DEFAULT"] = "ListBucket"

@@ -3,12 +3,14 @@
 import json
 import re
 from fnmatch import fnmatchcase
+from urllib.parse import unquote
 
 import cbor2
 import xmltodict
 
 from moto.acm.models import AWSCertificateManagerBackend, CertBundle
 from moto.cloudwatch import urls as cloudwatch_urls
+from moto.cloudwatch.exceptions import InvalidParameterValue
 from moto.cloudwatch.responses import CloudWatchResponse
 from moto.core import serialize
 from moto.core.exceptions import AWSError
@@ -18,7 +20,8 @@ from moto.elbv2.models import ELBv2Backend, elbv2_backends
 from moto.resourcegroupstaggingapi.models import ResourceGroupsTaggingAPIBackend
 from moto.route53.exceptions import Route53ClientError
 from moto.route53.models import ChangeList, Route53Backend, route53_backends
-from moto.s3.models import FakeBucket
+from moto.s3.exceptions import PreconditionFailed, S3ClientError
+from moto.s3.models import FakeBucket, S3Backend
 from moto.s3.responses import S3Response
 from moto.servicequotas.responses import ServiceQuotasResponse
 
@@ -75,6 +78,75 @@ def all_buckets(old, self):
         return f"<Bucket>{match[1]}<BucketRegion>{self.backend.get_bucket(name).region_name}</BucketRegion></Bucket>"
 
     return status, headers, re.sub("<Bucket>(.*?)</Bucket>", with_region, body, flags=re.DOTALL)
+
+
+class BucketState(S3ClientError):
+    code = 409
+
+    def __init__(self, message):
+        super().__init__("InvalidBucketState", message)
+
+
+@replace(S3Backend, "put_bucket_versioning")
+def put_bucket_versioning(old, self, bucket_name, status):
+    if status == "Suspended" and self.get_bucket(bucket_name).object_lock_enabled:
+        raise BucketState("An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.")
+    return old(self, bucket_name, status)
+
+
+@replace(S3Response, "get_object_lock_configuration")
+def get_object_lock_configuration(old, self):
+    """moto shows days and years, and AWS only the one that was set."""
+    status, headers, body = old(self)
+    return status, headers, re.sub("<(Days|Years)>0</(Days|Years)>", "", body)
+
+
+@replace(S3Response, "_key_response_get")
+def key_get(old, self, query, key_name):
+    """moto keeps a retention and does not show it."""
+    if "retention" not in query:
+        return old(self, query, key_name)
+    key = self.backend.head_object(self.bucket_name, key_name, version_id=self._get_param("versionId"))
+    if key is None or not key.lock_mode:
+        raise NoRetention()
+    body = f"<Retention><Mode>{key.lock_mode}</Mode><RetainUntilDate>{key.lock_until}</RetainUntilDate></Retention>"
+    return 200, {"content-type": "application/xml"}, body
+
+
+def check_source(self):
+    """moto copies whatever is there, and not only what has the tag that was named."""
+    wanted = self.headers.get("x-amz-copy-source-if-match")
+    path, _, version = self.headers.get("x-amz-copy-source", "").lstrip("/").partition("?versionId=")
+    bucket, _, key = unquote(path).partition("/")
+    source = self.backend.head_object(bucket, key, version_id=version or None) if wanted else None
+    if source and source.etag != wanted:
+        raise PreconditionFailed("x-amz-copy-source-If-Match")
+
+
+@replace(S3Response, "_key_response_put")
+def key_put(old, self, query, key_name):
+    """moto wants to be told the algorithm of a digest on the way into a locked bucket, and of a copy too."""
+    check_source(self)
+    told = "x-amz-sdk-checksum-algorithm"
+    sums = [h[len("x-amz-checksum-") :].upper() for h in dict(self.headers) if h.lower().startswith("x-amz-checksum-")]
+    copies = "x-amz-copy-source" in self.headers
+    if (sums or copies) and not self.headers.get(told) and self.backend.get_bucket(self.bucket_name).has_default_lock:
+        self.headers.environ["HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM"] = sums[0] if sums else "CRC32"
+    return old(self, query, key_name)
+
+
+@replace(S3Response, "list_parts")
+def list_parts(old, self):
+    """moto names the outer element after the action."""
+    status, headers, body = old(self)
+    return status, headers, body.replace("ListPartsResponse", "ListPartsResult")
+
+
+class NoRetention(S3ClientError):
+    code = 404
+
+    def __init__(self):
+        super().__init__("NoSuchObjectLockConfiguration", "The specified object does not have a ObjectLock configuration")
 
 
 # --- certificates, DNS ----------------------------------------------------------------------------
@@ -236,6 +308,13 @@ def setup_class(old, self, request, *rest, **named):
     old(self, request, *rest, use_raw_body=self.cbor or None, **named)
     if self.cbor:
         self.response_headers.update(CBOR)
+
+
+@replace(CloudWatchResponse, "put_metric_data")
+def put_metric_data(old, self):
+    if self._get_param("Namespace").startswith("AWS/"):
+        raise InvalidParameterValue("The value AWS/ for parameter Namespace is invalid.")
+    return old(self)
 
 
 @replace(CloudWatchResponse, "_get_action")
