@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{
-    AttributeBooleanValue, AttributeValue, Filter, HttpTokensState,
-    IamInstanceProfileSpecification, InstanceSpecification, InstanceStateName, LocationType,
-    RequestLaunchTemplateData, ResourceType, Tag, TagSpecification, VolumeType as SdkVolumeType,
+    AttributeBooleanValue, AttributeValue, EbsInstanceBlockDeviceSpecification, Filter,
+    HttpTokensState, IamInstanceProfileSpecification, InstanceBlockDeviceMappingSpecification,
+    InstanceSpecification, InstanceStateName, LocationType, RequestLaunchTemplateData,
+    ResourceType, Tag, TagSpecification, VolumeType as SdkVolumeType,
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use base64::Engine as _;
@@ -365,6 +366,19 @@ async fn a_data_volume_outlives_its_node() {
     };
     let (attachment, attachment_id) = g.s.make("gitaly-1", plug.clone()).await;
     g.s.same(&attachment, &plug).await;
+    // Somebody has it go with its node.
+    let goes = EbsInstanceBlockDeviceSpecification::builder()
+        .delete_on_termination(true)
+        .build();
+    let mapping = InstanceBlockDeviceMappingSpecification::builder()
+        .device_name("/dev/sdf")
+        .ebs(goes)
+        .build();
+    let change = hand.modify_instance_attribute().instance_id(&node_id);
+    let change = change.block_device_mappings(mapping);
+    change.send().await.unwrap();
+    g.s.mend(&attachment, &attachment_id, &plug, &["ends_with_instance"])
+        .await;
     g.s.same(&volume, &spec).await;
     g.s.same(&node, &g.node()).await;
     let again = g.s.start(&plug, attachment.address()).await.unwrap_err();

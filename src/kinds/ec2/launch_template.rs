@@ -9,7 +9,7 @@ use aws_sdk_ec2::types::{
     LaunchTemplateInstanceMetadataOptionsRequest,
     LaunchTemplateInstanceNetworkInterfaceSpecificationRequest,
     LaunchTemplateTagSpecificationRequest, LaunchTemplateVersion, RequestLaunchTemplateData,
-    ResourceType, ResponseLaunchTemplateData,
+    ResourceType, ResponseLaunchTemplateData, VolumeType,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -52,6 +52,11 @@ pub struct LaunchTemplateLive {
     pub instance_type: String,
     pub profile: String,
     pub groups: Vec<String>,
+    /// Whether a node gets an address that the world can reach.
+    pub public_address: bool,
+    pub root_encrypted: bool,
+    /// `gp3`.
+    pub root_type: String,
     pub root_size_gib: u32,
     pub root_iops: u32,
     pub root_throughput: u32,
@@ -69,6 +74,9 @@ const VERSIONED: &[&str] = &[
     "instance_type",
     "profile",
     "groups",
+    "public_address",
+    "root_encrypted",
+    "root_type",
     "root_size_gib",
     "root_iops",
     "root_throughput",
@@ -184,6 +192,9 @@ impl Resource for LaunchTemplate {
             .field("instance_type", &self.instance_type, &live.instance_type)
             .field("profile", cx.want(&self.profile, |p| p.name), &live.profile)
             .field("groups", wanted(&self.groups, cx, |g| g.id), &live.groups)
+            .field("public_address", false, live.public_address)
+            .field("root_encrypted", true, live.root_encrypted)
+            .field("root_type", VolumeType::Gp3.as_str(), &live.root_type)
             .field("root_size_gib", self.root.size_gib, live.root_size_gib)
             .field(
                 "root_iops",
@@ -366,6 +377,9 @@ fn live(template: &Live, data: Option<&ResponseLaunchTemplateData>) -> LaunchTem
                 .and_then(|p| p.name()),
         ),
         groups,
+        public_address: interface.and_then(|i| i.associate_public_ip_address()) != Some(false),
+        root_encrypted: root.and_then(|r| r.encrypted()) == Some(true),
+        root_type: text(root.and_then(|r| r.volume_type()).map(VolumeType::as_str)),
         root_size_gib: number(root.and_then(|r| r.volume_size())).unwrap_or_default(),
         root_iops: number(root.and_then(|r| r.iops())).unwrap_or(GP3_IOPS),
         root_throughput: number(root.and_then(|r| r.throughput())).unwrap_or(GP3_THROUGHPUT),

@@ -2,14 +2,18 @@
 //!
 //! Taking it out stops the node first: a volume pulled from a running node loses what was not written yet.
 
-use aws_sdk_ec2::types::{InstanceStateName, Volume as LiveVolume, VolumeAttachmentState};
+use aws_sdk_ec2::types::{
+    EbsInstanceBlockDeviceSpecification, InstanceBlockDeviceMappingSpecification,
+    InstanceStateName, Volume as LiveVolume, VolumeAttachmentState,
+};
 use serde::{Deserialize, Serialize};
 
 use super::volume::{address_of, by_id, of_site};
 use super::{Instance, Volume, remove, text};
 use crate::cloud::Fault;
 use crate::resource::{
-    Address, ApplyCx, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Ref, Replay, Resource,
+    Address, ApplyCx, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Ref, Replay,
+    Resource,
 };
 
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +39,8 @@ pub struct VolumeAttachmentLive {
     pub volume: String,
     pub instance: String,
     pub device: String,
+    /// Whether the volume, and all that is on it, goes when the instance is terminated.
+    pub ends_with_instance: bool,
 }
 
 impl Resource for VolumeAttachment {
@@ -44,6 +50,7 @@ impl Resource for VolumeAttachment {
     const ACTIONS: &'static [&'static str] = &[
         "ec2:AttachVolume",
         "ec2:DescribeVolumes",
+        "ec2:ModifyInstanceAttribute",
         "ec2:StopInstances",
         "ec2:DetachVolume",
     ];
@@ -67,6 +74,8 @@ impl Resource for VolumeAttachment {
                 &live.instance,
             )
             .fixed("device", &self.device, &live.device)
+            // Attaching leaves it off; only a change by hand switches it on.
+            .field("ends_with_instance", false, live.ends_with_instance)
     }
 
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
@@ -112,6 +121,39 @@ impl Resource for VolumeAttachment {
             })
             .await?;
         Ok(Created::Waiting(id))
+    }
+
+    async fn configure(
+        &self,
+        id: &VolumeAttachmentId,
+        change: Change<'_>,
+        cx: &ApplyCx<'_>,
+    ) -> Result<(), Fault> {
+        let Change::Fields(diff) = change else {
+            return Ok(());
+        };
+        if !diff.has("ends_with_instance") {
+            return Ok(());
+        }
+        let volume = EbsInstanceBlockDeviceSpecification::builder()
+            .volume_id(&id.volume)
+            .delete_on_termination(false)
+            .build();
+        let mapping = InstanceBlockDeviceMappingSpecification::builder()
+            .device_name(&self.device)
+            .ebs(volume)
+            .build();
+        cx.cloud
+            .put("ec2:ModifyInstanceAttribute", || {
+                cx.aws()
+                    .ec2
+                    .modify_instance_attribute()
+                    .instance_id(&id.instance)
+                    .block_device_mappings(mapping.clone())
+                    .send()
+            })
+            .await?;
+        Ok(())
     }
 
     async fn delete(id: &VolumeAttachmentId, cx: &CloudCx) -> Result<(), Fault> {
@@ -205,6 +247,7 @@ fn found(volume: &LiveVolume, site: &str) -> Option<Found<VolumeAttachment>> {
             volume: id.volume.clone(),
             instance: id.instance.clone(),
             device: text(attached.device()),
+            ends_with_instance: attached.delete_on_termination() == Some(true),
         },
         id,
         readiness,

@@ -419,6 +419,13 @@ fn modify(world: &mut World, call: &Call) -> Outcome {
             row.set("instanceType", kind);
         }
     }
+    for mapping in call.list("BlockDeviceMapping") {
+        let device = mapping["DeviceName"].as_str().unwrap_or_default();
+        // Query parameters are texts.
+        let ends = &mapping["Ebs"]["DeleteOnTermination"];
+        let ends = ends == "true" || *ends == true;
+        super::storage::ends_with(world, &call.region, &id, device, ends)?;
+    }
     if !groups.is_empty() {
         let set: Vec<Value> = groups
             .iter()

@@ -316,6 +316,31 @@ pub(super) fn plugged(world: &World, region: &str, instance: &str) -> Vec<Value>
     all
 }
 
+/// Whether the volume at a device of an instance goes with it.
+pub(super) fn ends_with(
+    world: &mut World,
+    region: &str,
+    instance: &str,
+    device: &str,
+    ends: bool,
+) -> Result<(), Refusal> {
+    let mut volumes = world.table(region, VOLUMES).values_mut();
+    let at = |row: &&mut Row| {
+        let a = attachment(row);
+        a["instanceId"] == instance && a["device"] == device
+    };
+    let Some(row) = volumes.find(at) else {
+        return Err(Refusal::bad(
+            "InvalidInstanceAttributeValue",
+            format!("No device is currently mapped at {device}"),
+        ));
+    };
+    let mut set = row.v["attachmentSet"].clone();
+    set["item"][0]["deleteOnTermination"] = json!(ends);
+    row.set("attachmentSet", set);
+    Ok(())
+}
+
 /// What becomes of an instance's volumes when it ends: gone with it, or free again.
 pub(super) fn let_go(world: &mut World, region: &str, now: Millis, instance: &str, after: Millis) {
     for row in world.table(region, VOLUMES).values_mut() {
