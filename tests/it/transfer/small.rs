@@ -455,7 +455,7 @@ fn wrong_credentials_are_refused() {
             .await
             .unwrap_err();
         assert!(
-            matches!(fault, TransferFault::Cloud(Fault::Denied { .. })),
+            matches!(fault, TransferFault::Cloud(Fault::Credentials { .. })),
             "{fault}"
         );
         assert!(!server.file(BUCKET, "k").exists());
