@@ -145,7 +145,7 @@ impl Stores<'_, '_> {
         parameters: &ParameterGroupRef,
     ) -> Option<Ref<DbInstance>> {
         let identifier = self.draft.names.database(which.part);
-        self.log_groups(which.part, &identifier);
+        let logs = self.log_groups(which.part, &identifier);
         let spec = DbInstance {
             identifier,
             class: database.class.to_string(),
@@ -169,19 +169,23 @@ impl Stores<'_, '_> {
             protection: protection(self.draft.site),
             insights: true,
             log_exports: LOG_EXPORTS.map(str::to_owned).to_vec(),
+            logs,
         };
         Some(self.draft.world.add(which.part, spec))
     }
 
-    /// Made before the database makes them itself, without tags and for ever.
-    fn log_groups(&mut self, part: &str, identifier: &str) {
-        for log in LOG_EXPORTS {
-            let spec = LogGroup {
-                name: format!("/aws/rds/instance/{identifier}/{log}"),
-                retention_days: super::storage::LOG_DAYS,
-            };
-            self.draft.world.add(format!("{part}-{log}"), spec);
-        }
+    /// Made before the database makes them itself, without tags and for ever; and removed after it, for the same reason.
+    fn log_groups(&mut self, part: &str, identifier: &str) -> Vec<Ref<LogGroup>> {
+        LOG_EXPORTS
+            .iter()
+            .map(|log| {
+                let spec = LogGroup {
+                    name: format!("/aws/rds/instance/{identifier}/{log}"),
+                    retention_days: super::storage::LOG_DAYS,
+                };
+                self.draft.world.add(format!("{part}-{log}"), spec)
+            })
+            .collect()
     }
 
     fn replicas(
@@ -194,7 +198,7 @@ impl Stores<'_, '_> {
             .map(|number| {
                 let part = format!("main-{number}");
                 let identifier = self.draft.names.database(&part);
-                self.log_groups(&part, &identifier);
+                let logs = self.log_groups(&part, &identifier);
                 let spec = DbReplica {
                     identifier,
                     source: source.clone(),
@@ -207,6 +211,7 @@ impl Stores<'_, '_> {
                     protection: protection(self.draft.site),
                     insights: true,
                     log_exports: LOG_EXPORTS.map(str::to_owned).to_vec(),
+                    logs,
                 };
                 self.draft.world.add(part, spec)
             })

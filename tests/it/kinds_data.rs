@@ -351,6 +351,7 @@ async fn database() -> Database {
         protection: Protection::On,
         insights: true,
         log_exports: vec!["postgresql".into(), "upgrade".into()],
+        logs: vec![],
     };
     Database {
         g,
@@ -471,6 +472,7 @@ async fn a_database_and_its_replica_live_and_die() {
         protection: Protection::On,
         insights: true,
         log_exports: vec!["postgresql".into()],
+        logs: vec![],
     };
     let early = Address::new(DbReplica::KIND, "early");
     let fault = d.g.s.start(&replica, &early).await.unwrap_err();

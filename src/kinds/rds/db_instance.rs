@@ -11,6 +11,7 @@ use crate::cloud::Fault;
 use crate::kinds::Protection;
 use crate::kinds::ec2::SecurityGroup;
 use crate::kinds::kms::Key;
+use crate::kinds::logs::LogGroup;
 use crate::kinds::secretsmanager::{self, Secret};
 use crate::resource::{
     Address, ApplyCx, Bears, Change, CloudCx, Created, Diff, Found, Kind, PlanCx, Readiness, Ref,
@@ -50,6 +51,8 @@ pub struct DbInstance {
     pub insights: bool,
     /// Logs sent to CloudWatch: `postgresql`, `upgrade`.
     pub log_exports: Vec<String>,
+    /// Where they go. The database writes until it is gone, and makes a group that is missing.
+    pub logs: Vec<Ref<LogGroup>>,
 }
 
 impl DbInstance {
@@ -119,6 +122,7 @@ impl Resource for DbInstance {
         ];
         refs.extend(self.parameter_group.address());
         refs.extend(self.groups.iter().map(Ref::address));
+        refs.extend(self.logs.iter().map(Ref::address));
         refs
     }
 

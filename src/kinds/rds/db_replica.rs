@@ -11,6 +11,7 @@ use crate::cloud::Fault;
 use crate::kinds::Protection;
 use crate::kinds::ec2::SecurityGroup;
 use crate::kinds::kms::Key;
+use crate::kinds::logs::LogGroup;
 use crate::resource::{
     Address, ApplyCx, Change, CloudCx, ConfigureWhen, Created, Diff, Found, Kind, PlanCx,
     Readiness, Ref, Replay, Resource, Tags,
@@ -31,6 +32,8 @@ pub struct DbReplica {
     pub protection: Protection,
     pub insights: bool,
     pub log_exports: Vec<String>,
+    /// Where they go. The database writes until it is gone, and makes a group that is missing.
+    pub logs: Vec<Ref<LogGroup>>,
 }
 
 impl DbReplica {
@@ -81,6 +84,7 @@ impl Resource for DbReplica {
         let mut refs = vec![self.source.address(), self.key.address()];
         refs.extend(self.parameter_group.address());
         refs.extend(self.groups.iter().map(Ref::address));
+        refs.extend(self.logs.iter().map(Ref::address));
         refs
     }
 

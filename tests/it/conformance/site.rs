@@ -419,6 +419,7 @@ fn data(b: &mut Blueprint, key: &Ref<Key>, stores: &Stores, network: &Network, w
             protection: Protection::On,
             insights: true,
             log_exports: vec!["postgresql".into(), "upgrade".into()],
+            logs: vec![],
         },
     );
     b.add(
@@ -435,6 +436,7 @@ fn data(b: &mut Blueprint, key: &Ref<Key>, stores: &Stores, network: &Network, w
             protection: Protection::On,
             insights: true,
             log_exports: vec!["postgresql".into()],
+            logs: vec![],
         },
     );
     let subnets = b.add(

@@ -590,6 +590,15 @@ pub(super) fn delete(world: &mut World, call: &Call) -> Outcome {
         row.vanish(call.now, after);
     }
     unplug(world, &call.region, &format!("rds/{id}"), call.now, after);
+    // It writes to the last, and makes a log group that is gone before it.
+    for kind in row.v["EnabledCloudwatchLogsExports"]["member"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
+        log_group(world, call, &id, kind, 0);
+    }
     // A source leaves its replicas behind as databases of their own; a replica leaves its source's list.
     for other in world.table(&call.region, INSTANCES).values_mut() {
         if other.text("ReadReplicaSourceDBInstanceIdentifier") == id {
