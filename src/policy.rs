@@ -67,13 +67,21 @@ impl Task {
     /// What the task calls, besides what the kinds and the engine do.
     fn calls(self) -> &'static [&'static str] {
         match self {
-            Self::Install => &[],
+            Self::Install => INSTALL,
             Self::Reconfigure => RECONFIGURE,
             Self::Backup => BACKUP,
             Self::Restore => RESTORE,
         }
     }
 }
+
+/// `destroy --delete-data` takes the snapshots along.
+const INSTALL: &[&str] = &[
+    "ec2:DeleteSnapshot",
+    "ec2:DescribeSnapshots",
+    "rds:DeleteDBSnapshot",
+    "rds:DescribeDBSnapshots",
+];
 
 const RECONFIGURE: &[&str] = &[
     "autoscaling:DescribeAutoScalingGroups",
@@ -288,9 +296,7 @@ pub fn drill_policy<'a>(
     drill: &Site,
 ) -> Value {
     let tasks = [Task::Install, Task::Reconfigure, Task::Restore];
-    let mut there = needed(&tasks, kinds, surveyed);
-    // The copy of the point's snapshot, which a restore onto another site makes.
-    there.insert("rds:DeleteDBSnapshot");
+    let there = needed(&tasks, kinds, surveyed);
     let mut here: BTreeSet<&'static str> = DRILLED.iter().copied().collect();
     // Of the engine's calls those that read points, and the mark.
     here.extend(["s3:GetObject", "s3:ListBucket", "s3:PutObject"]);

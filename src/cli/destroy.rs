@@ -8,13 +8,14 @@ use super::open::{site, writing};
 use crate::app::App;
 use crate::engine::{Event, Outcome, Totals};
 use crate::exit::Exit;
-use crate::session::{Destroy, DestroyPlan};
+use crate::session::{Destroy, DestroyPlan, Fate};
 use crate::ui::{Answer, ask_name, human};
 
 /// Remove the site; data stays unless you say otherwise.
 ///
 /// Works from what exists, not from what is remembered. Databases, Git volumes, buckets, secrets and the key that
-/// encrypts them stay, with the network they need, unless --delete-data is given. Interrupted, run it again.
+/// encrypts them stay, with the network they need, unless --delete-data is given. Then snapshots go too, except the last
+/// one of each database, which --delete-data takes first: it stays, with the key that it needs. Interrupted, run it again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -59,7 +60,7 @@ pub async fn run(app: &App, args: &DestroyArgs) -> Result<Exit, CliError> {
         app.say.data("Nothing to remove.");
         app.say
             .json(&json!({"format": 1, "run": writing.run, "plan": plan, "complete": true}));
-        tell_kept(app, &plan);
+        tell_kept(app, &plan, &choice);
         return Ok(Exit::Done);
     }
     if args.dry_run {
@@ -140,7 +141,7 @@ pub async fn run(app: &App, args: &DestroyArgs) -> Result<Exit, CliError> {
         plan.delete.len(),
         human(app.clock.since(began))
     ));
-    tell_kept(app, &plan);
+    tell_kept(app, &plan, &choice);
     if let Some(suffix) = &choice.final_snapshot
         && plan
             .delete
@@ -161,18 +162,41 @@ fn show(app: &App, plan: &DestroyPlan) {
     for address in &plan.keep {
         app.say.data(&format!("= {address}  (stays)"));
     }
+    for snapshot in &plan.snapshots {
+        let line = match snapshot.fate {
+            Fate::Goes => format!("- {}", snapshot.name()),
+            Fate::Stays => format!("= {}  (stays)", snapshot.name()),
+        };
+        app.say.data(&line);
+    }
+    let going = plan.snapshots.iter().filter(|s| s.goes()).count();
     app.say.data(&format!(
         "{} to remove, {} stay.",
-        plan.delete.len(),
-        plan.keep.len()
+        plan.delete.len() + going,
+        plan.keep.len() + plan.snapshots.len() - going
     ));
 }
 
-fn tell_kept(app: &App, plan: &DestroyPlan) {
-    if !plan.keep.is_empty() {
+fn tell_kept(app: &App, plan: &DestroyPlan, choice: &Destroy) {
+    if !choice.delete_data && !plan.keep.is_empty() {
         app.say.tell(&format!(
             "{} resources stay: data, and what it leans on. `gantry destroy --delete-data` removes them too.",
             plan.keep.len()
+        ));
+    }
+    for snapshot in plan.snapshots.iter().filter(|s| !s.goes()) {
+        app.say.tell(&format!("{} stays.", snapshot.name()));
+    }
+    if choice.delete_data && !plan.keep.is_empty() {
+        let keys: Vec<String> = plan.keep.iter().map(ToString::to_string).collect();
+        app.say.tell(&format!(
+            "{} stays: database snapshots are encrypted with it. Once you have deleted those, run destroy again.",
+            keys.join(", ")
+        ));
+    }
+    if let Some(region) = &plan.copies_in {
+        app.say.tell(&format!(
+            "Copies of snapshots in {region}, and their key there, are not touched."
         ));
     }
 }

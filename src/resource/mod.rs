@@ -20,7 +20,7 @@ pub use self::address::{Address, Kind, NotAnAddress, Ref};
 pub use self::context::{ApplyCx, CloudCx, Listing, Outputs, PlanCx, Scope};
 pub use self::diff::{Change, Diff, FieldChange, How, KNOWN_LATER};
 pub use self::erased::{AnyFound, AnyResource, KindInfo};
-pub use self::tags::{ADDRESS_TAG, DRILL_TAG, ROLE_TAG, SITE_TAG, Tags};
+pub use self::tags::{ADDRESS_TAG, DRILL_TAG, POINT_TAG, ROLE_TAG, SITE_TAG, Tags};
 use crate::cloud::Fault;
 
 /// A value that outlives the process: it is written to the journal and read back.

@@ -12,6 +12,8 @@ pub const SITE_TAG: &str = "gantry:site";
 pub const ADDRESS_TAG: &str = "gantry:address";
 /// What a node, or a node's volume, runs.
 pub const ROLE_TAG: &str = "gantry:role";
+/// Which recovery point a snapshot belongs to.
+pub const POINT_TAG: &str = "gantry:point";
 /// On what a drill makes, and only there, with the name of the site it is a drill of: nothing without it is removed.
 pub const DRILL_TAG: &str = "gantry:drill";
 

@@ -1,5 +1,9 @@
 //! Taking a site down, from what exists.
 
+mod snapshots;
+
+pub use self::snapshots::{Fate, Of, SiteSnapshot};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -9,8 +13,10 @@ use crate::apply::{kept, removal_steps, survey};
 use crate::cloud::Fault;
 use crate::engine::{self, Observer, Report, Stop};
 use crate::journal::Record;
+use crate::kinds::kms::Key;
+use crate::kinds::rds::DbInstance;
 use crate::plan::{Refused, Survey, TWO};
-use crate::resource::Address;
+use crate::resource::{Address, Resource};
 
 /// What goes and what stays.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +35,13 @@ pub struct DestroyPlan {
     pub account: String,
     pub region: String,
     pub delete: Vec<Address>,
-    /// Stays, because it holds data or something that holds data leans on it.
+    /// Stays, because it holds data or something that holds data leans on it; or because it is the key of a snapshot that
+    /// stays.
     pub keep: Vec<Address>,
+    /// The site's snapshots, when data goes; otherwise they stay, and are not asked for.
+    pub snapshots: Vec<SiteSnapshot>,
+    /// The region with copies of snapshots, which stay, and with them their key.
+    pub copies_in: Option<String>,
     #[serde(skip)]
     survey: Survey,
     #[serde(skip)]
@@ -40,7 +51,11 @@ pub struct DestroyPlan {
 impl DestroyPlan {
     /// Whether there is nothing to remove.
     pub fn is_empty(&self) -> bool {
-        self.delete.is_empty()
+        self.delete.is_empty() && self.snapshots_to_go().next().is_none()
+    }
+
+    fn snapshots_to_go(&self) -> impl Iterator<Item = &SiteSnapshot> {
+        self.snapshots.iter().filter(|snapshot| snapshot.goes())
     }
 }
 
@@ -66,10 +81,11 @@ impl Session {
                 .filter(|(_, e)| !e.refs.is_empty())
                 .map(|(a, e)| (a.clone(), e.refs.clone())),
         );
-        let keep = if choice.delete_data {
-            BTreeSet::new()
+        let (keep, snapshots) = if choice.delete_data {
+            let snapshots = snapshots::listed(&cx).await?;
+            (keys(&survey, &refs, &snapshots, choice), snapshots)
         } else {
-            kept(&survey, &refs)
+            (kept(&survey, &refs), vec![])
         };
         let scope = self.cx.scope();
         Ok(DestroyPlan {
@@ -84,6 +100,11 @@ impl Session {
                 .cloned()
                 .collect(),
             keep: keep.into_iter().collect(),
+            snapshots,
+            copies_in: (choice.delete_data)
+                .then_some(self.site.backup.copy_to_region.as_ref())
+                .flatten()
+                .map(ToString::to_string),
             survey,
             refs,
         })
@@ -110,11 +131,17 @@ impl Session {
         }
         self.begin(run, "destroy")?;
         let cx = self.cx.with_final_snapshot(choice.final_snapshot.clone());
-        let session_run = self.shared(run, cx, stop, observe, &plan.survey);
+        let session_run = self.shared(run, cx.clone(), stop, observe, &plan.survey);
         let keep: BTreeSet<Address> = plan.keep.iter().cloned().collect();
-        let steps = removal_steps(&session_run, &plan.survey, &plan.refs, &keep);
+        let mut steps = removal_steps(&session_run, &plan.survey, &plan.refs, &keep);
+        // Last, when nothing is left that knows or makes them.
+        let before: Vec<usize> = (0..steps.len()).collect();
+        steps.extend(
+            plan.snapshots_to_go()
+                .map(|snapshot| snapshot.step(cx.clone(), before.clone())),
+        );
         let report = engine::run(steps, stop, *self.cx.clock(), observe).await;
-        if report.complete() && keep.is_empty() {
+        if report.complete() && choice.delete_data {
             // Nothing is left that the choices were made for; a later site chooses afresh.
             for key in self.store.state().pins.keys() {
                 self.store.append(&Record::Pinned {
@@ -126,4 +153,32 @@ impl Session {
         self.end(run, &report)?;
         Ok(report)
     }
+}
+
+/// The keys that must outlive the site: a snapshot that stays is worth nothing once its key is gone. AWS removes a key 30
+/// days after it was told to, and everything that is encrypted with it is lost then.
+fn keys(
+    survey: &Survey,
+    refs: &BTreeMap<Address, Vec<Address>>,
+    snapshots: &[SiteSnapshot],
+    choice: &Destroy,
+) -> BTreeSet<Address> {
+    let is_key = |a: &&Address| *a.kind() == Key::KIND && survey.found.contains_key(*a);
+    // Of databases whose last snapshot this destroy takes.
+    let coming = survey
+        .found
+        .keys()
+        .filter(|a| *a.kind() == DbInstance::KIND && choice.final_snapshot.is_some())
+        .flat_map(|a| refs.get(a).into_iter().flatten())
+        .filter(is_key);
+    // Of those that are there.
+    let there = survey.found.values().filter(|found| {
+        let of = |key: &String| found.id.as_str().is_some_and(|id| key.ends_with(id));
+        let stays = snapshots.iter().filter(|s| !s.goes());
+        *found.address.kind() == Key::KIND && stays.filter_map(|s| s.key.as_ref()).any(of)
+    });
+    coming
+        .chain(there.map(|found| &found.address))
+        .cloned()
+        .collect()
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::boots::{Boot, BootState};
 pub use self::deliver::{Change, Delivered, EXTENSIONS, Packed};
-pub use self::destroy::{Destroy, DestroyPlan};
+pub use self::destroy::{Destroy, DestroyPlan, Fate, Of, SiteSnapshot};
 pub use self::difference::{FileChange, FileDifference, NodeDifference, SettingDifference};
 pub use self::preflight::{Check, Verdict};
 pub use self::rebuild::Rebuilt;

@@ -54,6 +54,7 @@ mod restore;
 mod restore_crash;
 mod schedule;
 mod site;
+mod snapshots_left;
 mod ssh;
 mod stage;
 mod support;

@@ -9,14 +9,14 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{Filter, ResourceType, Snapshot, Tag, TagSpecification};
 use serde::{Deserialize, Serialize};
 
-use super::{POINT_TAG, POLL, Patience, database, disks, rds_tags};
+use super::{POLL, Patience, database, disks, rds_tags};
 use crate::cloud::Fault;
 use crate::engine::Halt;
 use crate::ops::OpsFault;
 use crate::ops::backup::{Away, Ground};
 use crate::ops::point::{PointId, RegionCopy};
 use crate::ops::runbook::StageCx;
-use crate::resource::{CloudCx, SITE_TAG, Tags};
+use crate::resource::{CloudCx, POINT_TAG, SITE_TAG, Tags};
 
 /// What a copy between regions usually takes.
 pub const USUAL: Duration = Duration::from_mins(15);

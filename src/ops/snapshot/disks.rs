@@ -7,13 +7,13 @@ use aws_sdk_ec2::types::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{NODE_TAG, POINT_TAG, POLL};
+use super::{NODE_TAG, POLL};
 use crate::cloud::Fault;
 use crate::engine::Halt;
 use crate::ops::OpsFault;
 use crate::ops::point::PointId;
 use crate::ops::runbook::StageCx;
-use crate::resource::{CloudCx, SITE_TAG, Tags};
+use crate::resource::{CloudCx, POINT_TAG, SITE_TAG, Tags};
 
 /// Usual time of a snapshot after the first one of a volume.
 pub const USUAL: Duration = Duration::from_mins(4);

@@ -18,10 +18,8 @@ use crate::ops::OpsFault;
 use crate::ops::backup::Ground;
 use crate::ops::point::PointId;
 use crate::ops::runbook::StageCx;
-use crate::resource::{SITE_TAG, Tags};
+use crate::resource::{POINT_TAG, SITE_TAG, Tags};
 
-/// Which point a snapshot belongs to.
-pub const POINT_TAG: &str = "gantry:point";
 /// Which node's disk it is of.
 pub const NODE_TAG: &str = "gantry:node";
 
