@@ -26,8 +26,9 @@ pub struct Facts {
     pub images: BTreeMap<String, String>,
     /// The zones to build in, in a fixed order: a zone's place decides its address range.
     pub zones: Vec<String>,
-    /// The public hosted zone that holds the domain; none where DNS is somebody else's.
-    pub hosted_zone: Option<HostedZone>,
+    /// The public hosted zones that hold the site's names, the one that the site file prefers first; none where DNS is
+    /// somebody else's.
+    pub hosted_zones: Vec<HostedZone>,
 }
 
 /// A public hosted zone of Route 53.
@@ -65,11 +66,11 @@ impl Facts {
         )
     }
 
-    /// The hosted zone, if it holds this name.
+    /// The hosted zone that holds this name.
     pub fn zone_of(&self, name: &Domain) -> Option<&HostedZone> {
-        self.hosted_zone
-            .as_ref()
-            .filter(|zone| name.is_within(&zone.name))
+        self.hosted_zones
+            .iter()
+            .find(|zone| name.is_within(&zone.name))
     }
 }
 
@@ -129,17 +130,17 @@ pub async fn look_up(
         .account
         .parse()
         .map_err(|_| Fault::internal("the caller's account is not twelve digits"))?;
-    let (zones, images, hosted_zone) = futures::try_join!(
+    let (zones, images, hosted_zones) = futures::try_join!(
         zones(cx, site, &machines, pins),
         images(cx, site, &machines, pins),
-        hosted_zone(cx, site),
+        zones_of_names(cx, site),
     )?;
     Ok(Facts {
         account,
         region: site.site.region.clone(),
         images,
         zones,
-        hosted_zone,
+        hosted_zones,
     })
 }
 
@@ -344,9 +345,10 @@ async fn newest_image(cx: &CloudCx, site: &Site, architecture: &str) -> Result<S
         })
 }
 
-async fn hosted_zone(cx: &CloudCx, site: &Site) -> Result<Option<HostedZone>, FactsError> {
+/// The zone of each name of the site: the one that the site file names, where it holds the name, or the longest.
+async fn zones_of_names(cx: &CloudCx, site: &Site) -> Result<Vec<HostedZone>, FactsError> {
     let listed = hosted_zones(cx).await?;
-    let zones = listed
+    let zones: Vec<HostedZone> = listed
         .iter()
         .filter(|zone| !zone.config().is_some_and(|c| c.private_zone()))
         .filter_map(|zone| {
@@ -354,17 +356,33 @@ async fn hosted_zone(cx: &CloudCx, site: &Site) -> Result<Option<HostedZone>, Fa
                 id: zone.id().trim_start_matches("/hostedzone/").to_owned(),
                 name: zone.name().trim_end_matches('.').parse().ok()?,
             })
-        });
-    match &site.tls.hosted_zone {
+        })
+        .collect();
+    let named = match &site.tls.hosted_zone {
         Some(named) => zones
+            .iter()
             .filter(|zone| zone.name == *named)
             .min_by(|a, b| a.id.cmp(&b.id))
             .map(Some)
             .ok_or_else(|| FactsError::NoHostedZone {
                 name: named.to_string(),
-            }),
-        None => Ok(longest(&site.site.domain, zones)),
-    }
+            })?,
+        None => None,
+    };
+    Ok(preferred(site, named, &zones))
+}
+
+/// The zones that are wanted, the preferred one first and then the longer before the shorter: the first that holds a name
+/// is its zone.
+fn preferred(site: &Site, named: Option<&HostedZone>, zones: &[HostedZone]) -> Vec<HostedZone> {
+    let mut wanted: Vec<HostedZone> = site
+        .names()
+        .filter(|name| !named.is_some_and(|zone| name.is_within(&zone.name)))
+        .filter_map(|name| longest(name, zones.iter().cloned()))
+        .collect();
+    wanted.sort_by_key(|zone| (std::cmp::Reverse(zone.name.as_str().len()), zone.id.clone()));
+    wanted.dedup();
+    named.cloned().into_iter().chain(wanted).collect()
 }
 
 /// The zone with the longest name that holds the domain; of several of one name the first by id, so that every run
@@ -419,10 +437,13 @@ impl Facts {
             zones: letters
                 .map(|letter| format!("{}{letter}", site.site.region))
                 .collect(),
-            hosted_zone: parent.map(|name| HostedZone {
-                id: "Z0123456789ABCDEFGHIJ".to_owned(),
-                name,
-            }),
+            hosted_zones: parent
+                .map(|name| HostedZone {
+                    id: "Z0123456789ABCDEFGHIJ".to_owned(),
+                    name,
+                })
+                .into_iter()
+                .collect(),
         }
     }
 }
@@ -514,5 +535,33 @@ mod tests {
         assert_eq!(found("gitlab.acme.example.com").as_deref(), Some("Z2"));
         assert_eq!(found("gitlab.example.com").as_deref(), Some("Z1"));
         assert_eq!(found("gitlab.example.org"), None);
+    }
+
+    #[test]
+    fn each_name_has_the_zone_that_holds_it() {
+        let zone = |id: &str, name: &str| HostedZone {
+            id: id.to_owned(),
+            name: name.parse().unwrap(),
+        };
+        let zones = [
+            zone("Z1", "example.com"),
+            zone("Z2", "acme.example.com"),
+            zone("Z3", "pages.example"),
+            zone("Z4", "unused.example"),
+        ];
+        let mut site = Site::defaults_for(
+            crate::profile::ProfileName::Poc2k,
+            "acme".parse().unwrap(),
+            "gitlab.acme.example.com".parse().unwrap(),
+            "eu-west-1".parse().unwrap(),
+        );
+        site.front.registry_domain = Some("registry.example.com".parse().unwrap());
+        site.front.pages_domain = Some("pages.example".parse().unwrap());
+        let ids = |named: Option<&HostedZone>| {
+            let all = preferred(&site, named, &zones).into_iter().map(|z| z.id);
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(ids(None), ["Z2", "Z3", "Z1"]);
+        assert_eq!(ids(Some(&zones[0])), ["Z1", "Z3"], "the named one first");
     }
 }

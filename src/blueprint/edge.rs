@@ -161,7 +161,7 @@ fn certificate(draft: &mut Draft<'_>) -> Shown {
             alternative: texts.collect(),
         },
     );
-    let mut by_hand = false;
+    let mut by_hand = Vec::new();
     let mut records = Vec::new();
     for name in &names {
         match draft.facts.zone_of(&name.domain) {
@@ -177,7 +177,7 @@ fn certificate(draft: &mut Draft<'_>) -> Shown {
                 let address = format!("validation-{}", name.certified());
                 records.push(draft.world.add(address, spec));
             }
-            None => by_hand = true,
+            None => by_hand.push(name.certified()),
         }
     }
     let spec = acm::Validation {

@@ -193,6 +193,7 @@ fn document(
         "totals": reading.plan.totals(),
         "done": done,
         "complete": report.is_none_or(Report::complete),
+        "records_by_hand": writing.session.records_by_hand(&reading.facts),
         "failed": failed,
         "nodes": nodes.map(|n| json!({"delivered": n.delivered, "boots": n.boots, "stages": n.stages})),
     })
@@ -215,6 +216,13 @@ fn conclude(
         .collect();
     for (_, fault) in &parked {
         app.say.warn(&format!("\n{fault}"));
+    }
+    let records = writing.session.records_by_hand(&reading.facts);
+    if !records.is_empty() {
+        app.say.tell(&format!(
+            "People reach the site once these records are where its DNS is kept:\n  {}",
+            records.join("\n  ")
+        ));
     }
     if !failed.is_empty() {
         let blocked = report

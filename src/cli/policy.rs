@@ -76,10 +76,10 @@ pub fn run(app: &App, args: &PolicyArgs) -> Result<Exit, CliError> {
         region: site.site.region.clone(),
         images: BTreeMap::new(),
         zones: zones.map(|z| format!("{}{z}", site.site.region)).collect(),
-        hosted_zone: Some(HostedZone {
+        hosted_zones: vec![HostedZone {
             id: "Z1".into(),
             name: site.site.domain.clone(),
-        }),
+        }],
     };
     let blueprint = crate::blueprint::build(&site, &profile, &facts);
     let used: BTreeSet<&str> = blueprint

@@ -7,6 +7,7 @@ mod boots;
 mod deliver;
 mod destroy;
 mod difference;
+mod doors;
 mod preflight;
 mod program;
 mod rebuild;

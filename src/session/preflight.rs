@@ -96,19 +96,32 @@ impl Session {
     }
 
     fn dns(&self, reading: &Reading) -> Check {
-        let domain = &self.site.site.domain;
-        match &reading.facts.hosted_zone {
-            Some(zone) => Check::pass(
+        let zones = &reading.facts.hosted_zones;
+        let without: Vec<String> = (self.site.names())
+            .filter(|name| reading.facts.zone_of(name).is_none())
+            .map(ToString::to_string)
+            .collect();
+        if without.is_empty() {
+            let names: Vec<&str> = zones.iter().map(|zone| zone.name.as_str()).collect();
+            let word = if names.len() == 1 { "zone" } else { "zones" };
+            return Check::pass(
                 "dns",
-                format!("{domain} is in the hosted zone {}", zone.name),
-            ),
-            None => Check::new(
-                "dns",
-                Verdict::Warn,
-                format!("no hosted zone of this account holds {domain}"),
-                "install will print the records to create by hand, and finish in a later run",
-            ),
+                format!(
+                    "{} is in the hosted {word} {}",
+                    self.site.site.domain,
+                    names.join(", ")
+                ),
+            );
         }
+        Check::new(
+            "dns",
+            Verdict::Warn,
+            format!(
+                "no hosted zone of this account holds {}",
+                without.join(", ")
+            ),
+            "install will print the records to create by hand, and finish in a later run",
+        )
     }
 }
 

@@ -103,6 +103,17 @@ pub struct Site {
 }
 
 impl Site {
+    /// The domains under which the site is reached: its own, and those of the registry and of Pages.
+    pub fn names(&self) -> impl Iterator<Item = &Domain> {
+        [
+            Some(&self.site.domain),
+            self.front.registry_domain.as_ref(),
+            self.front.pages_domain.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
     /// The site that a file with nothing but a `[site]` section describes.
     pub fn defaults_for(
         profile: ProfileName,

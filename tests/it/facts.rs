@@ -47,11 +47,12 @@ async fn zones_image_and_hosted_zone_are_found_and_kept() {
     let facts = look(&stage, &site, &Pins::default()).await.unwrap();
     assert_eq!(facts.zones, ["eu-west-1a", "eu-west-1b", "eu-west-1c"]);
     assert!(facts.images["x86_64"].starts_with("ami-"), "{facts:?}");
-    let found = facts.hosted_zone.clone().unwrap();
-    assert_eq!(
-        (found.id.as_str(), found.name.as_str()),
-        ("Z2", "acme.example.org")
-    );
+    let found: Vec<_> = facts
+        .hosted_zones
+        .iter()
+        .map(|zone| (zone.id.as_str(), zone.name.as_str()))
+        .collect();
+    assert_eq!(found, [("Z2", "acme.example.org")]);
     stage.sandbox.clear_log();
     assert_eq!(look(&stage, &site, &facts.pins()).await.unwrap(), facts);
     assert_eq!(stage.sandbox.log().len(), 2, "offerings, hosted zones");

@@ -161,7 +161,7 @@ impl Edge {
         }
         let spec = Validation {
             certificate: certificate.clone(),
-            by_hand: false,
+            by_hand: vec![],
         };
         let (validation, _) = self.s.make("front", spec).await;
         (certificate, validation, first.unwrap())
@@ -630,7 +630,7 @@ async fn certificates_wait_for_their_records() {
     // Nobody makes the records: the person is told which.
     let by_hand = Validation {
         certificate: to.clone(),
-        by_hand: true,
+        by_hand: vec!["gitlab.acme.example".into(), "registry.acme.example".into()],
     };
     let waits = e.s.blueprint.add("front", by_hand.clone());
     let fault = e.s.start(&by_hand, waits.address()).await.unwrap_err();
@@ -672,7 +672,7 @@ async fn certificates_wait_for_their_records() {
             "front",
             Validation {
                 certificate: to.clone(),
-                by_hand: false,
+                by_hand: vec![],
             },
         )
         .await;

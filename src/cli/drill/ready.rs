@@ -133,10 +133,13 @@ pub(super) async fn considered(app: &App, two: &Two) -> Result<Considered, CliEr
 pub(super) async fn ready(session: &Session) -> Result<usize, CliError> {
     let reading = session.read(&InstallOptions::default()).await?;
     let site = &session.site;
-    if site.tls.certificate == Certificate::Request && reading.facts.hosted_zone.is_none() {
+    let mut names = site.names();
+    if let (Certificate::Request, Some(name)) = (
+        &site.tls.certificate,
+        names.find(|name| reading.facts.zone_of(name).is_none()),
+    ) {
         return Err(CliError::usage(format!(
-            "nobody can vouch for the certificate of {}: the account has no hosted zone for it",
-            site.site.domain
+            "nobody can vouch for the certificate of {name}: the account has no hosted zone for it"
         ))
         .help(
             "name any ACM certificate by its ARN under [tls] certificate: nobody visits a drill",

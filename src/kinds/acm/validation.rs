@@ -19,8 +19,8 @@ const MARK: &str = "issued ";
 #[derive(Debug, Clone, Serialize)]
 pub struct Validation {
     pub certificate: Ref<Certificate>,
-    /// Nobody but the person at the keyboard can make the DNS records.
-    pub by_hand: bool,
+    /// The names whose DNS is somebody else's: nobody but the person at the keyboard can make their records.
+    pub by_hand: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,9 +111,9 @@ impl Resource for Validation {
         if detail.status() == Some(&CertificateStatus::Issued) {
             return Ok(Created::Done(id, ValidationOutput { arn }));
         }
-        if self.by_hand {
+        if !self.by_hand.is_empty() {
             return Err(Fault::Parked {
-                message: by_hand(&detail),
+                message: by_hand(&detail, &self.by_hand),
             });
         }
         Ok(Created::Waiting(id))
@@ -125,17 +125,18 @@ impl Resource for Validation {
     }
 }
 
-/// What the person must do who has the domain's DNS elsewhere.
-fn by_hand(detail: &CertificateDetail) -> String {
+/// What the person must do who has the DNS of these names elsewhere.
+fn by_hand(detail: &CertificateDetail, names: &[String]) -> String {
     let mut lines: Vec<String> = records(detail)
         .iter()
+        .filter(|r| names.contains(&r.domain))
         .map(|r| format!("  {}  CNAME  {}", r.name, r.value))
         .collect();
     lines.sort();
     lines.dedup();
     format!(
         "no hosted zone of this account holds {}: create these records where its DNS is kept, then run install again\n{}",
-        detail.domain_name().unwrap_or_default(),
+        names.join(", "),
         lines.join("\n")
     )
 }

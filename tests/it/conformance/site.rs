@@ -649,7 +649,7 @@ fn front(
         "main",
         Validation {
             certificate: certificate.clone(),
-            by_hand: false,
+            by_hand: vec![],
         },
     );
     let balancer = b.add(
