@@ -13,6 +13,7 @@ use super::open::Writing;
 use super::procedure::{carry, end, left_over, stages, trouble};
 use super::reconfigure::bundles;
 use super::render::write;
+use super::schedule::settle;
 use crate::app::App;
 use crate::blueprint::secret_references;
 use crate::engine::StopLevel;
@@ -106,8 +107,9 @@ pub async fn bring_up(
     }
     let unreached = out_of_reach(app, session, care.identities);
     if let Some(why) = unreached.filter(|_| !care.wait.is_zero()) {
-        app.say
-            .tell(&format!("The checks on the nodes are left out: {why}."));
+        app.say.tell(&format!(
+            "The checks on the nodes and the timers of the backups are left out: {why}."
+        ));
     }
     if care.wait.is_zero() || unreached.is_some() {
         let (boots, exit) = watch(app, writing, &delivered, care.wait).await?;
@@ -149,6 +151,12 @@ pub async fn bring_up(
         }
     }
     let boots = session.boots(&delivered).await?;
+    if exit == Exit::Done {
+        wrong = scheduled(app, session, care.identities).await.err();
+        if wrong.is_some() {
+            exit = Exit::Host;
+        }
+    }
     Ok(Nodes {
         delivered,
         boots,
@@ -156,6 +164,19 @@ pub async fn bring_up(
         exit,
         trouble: wrong,
     })
+}
+
+/// Brings the timers of the backups up to date on the appliance host.
+async fn scheduled(app: &App, session: &Session, identities: &[PathBuf]) -> Result<(), CliError> {
+    let (node, changed) = settle(app, session, identities)
+        .await
+        .map_err(|error| error.because("GitLab stands, and its backups are not scheduled"))?;
+    if changed {
+        app.say.tell(&format!(
+            "The backups are scheduled, by timers on {node}; `gantry schedule show` tells when they run."
+        ));
+    }
+    Ok(())
 }
 
 /// The node of the fleet that a machine belongs to.

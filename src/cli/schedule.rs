@@ -1,5 +1,6 @@
 //! `gantry schedule`: backups on their own.
 
+mod backups;
 mod place;
 mod show;
 mod start;
@@ -8,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+pub use self::backups::Backups;
+pub use self::place::settle;
 use super::CliError;
 use crate::app::App;
 use crate::exit::Exit;

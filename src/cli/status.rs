@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::CliError;
 use super::open::reading;
+use super::schedule::Backups;
 use crate::app::App;
 use crate::exit::Exit;
 use crate::inventory::Inventory;
@@ -15,7 +16,8 @@ use crate::ui::{table, totals_line};
 
 /// Show what exists, and how it differs from what is wanted.
 ///
-/// Looks at the live world; writes nothing.
+/// Looks at the live world: machines with what became of their last boot and what the load balancers think of them,
+/// endpoints, drift, the newest whole recovery point and the next runs of the schedules. Writes nothing.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// List every resource, not only nodes and endpoints.
@@ -26,7 +28,8 @@ pub struct StatusArgs {
 pub async fn run(app: &App, args: &StatusArgs) -> Result<Exit, CliError> {
     let session = reading(app).await?;
     let reading = session.read(&InstallOptions::default()).await?;
-    let inventory = Inventory::of(&session.site, &reading.survey);
+    let machines = session.machines(&reading).await?;
+    let inventory = Inventory::of(&session.site, &reading.survey, machines);
     let drift: Vec<_> = reading
         .plan
         .changes
@@ -34,6 +37,7 @@ pub async fn run(app: &App, args: &StatusArgs) -> Result<Exit, CliError> {
         .filter(|c| c.action != Action::Keep)
         .collect();
     let running = RunLock::holder(&app.site_dir(session.cx.site()));
+    let backups = Backups::of(app, &session).await?;
     app.say.json(&json!({
         "format": 1,
         "site": session.cx.site(),
@@ -43,6 +47,7 @@ pub async fn run(app: &App, args: &StatusArgs) -> Result<Exit, CliError> {
         "drift": drift,
         "totals": reading.plan.totals(),
         "running": running,
+        "backups": backups,
     }));
     app.say.data(&format!(
         "{}  profile {}, account {}, region {}\n",
@@ -83,6 +88,7 @@ pub async fn run(app: &App, args: &StatusArgs) -> Result<Exit, CliError> {
             "! {address} exists {times} times: more than one thing carries its tags"
         ));
     }
+    backups.tell(app);
     app.say.data(&totals_line(&reading.plan));
     if !drift.is_empty() {
         app.say

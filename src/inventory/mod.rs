@@ -16,7 +16,13 @@ pub struct Node {
     pub id: String,
     pub zone: String,
     pub address: String,
+    /// EC2's word: `running`.
     pub state: String,
+    /// What became of its last boot, in its own words: `ready 0f3a…`, `waiting secrets`, `failed package`. None before it
+    /// has said anything.
+    pub boot: Option<String>,
+    /// What each target group thinks of it: `web healthy`.
+    pub balancers: Vec<String>,
 }
 
 /// Something nodes or people talk to.
@@ -39,27 +45,17 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Reads it off a survey.
-    pub fn of(site: &Site, survey: &Survey) -> Self {
+    /// Reads it off a survey; the machines are listed apart, because those of groups are in no survey.
+    pub fn of(site: &Site, survey: &Survey, nodes: Vec<Node>) -> Self {
         let mut inventory = Self {
             domain: site.site.domain.to_string(),
-            nodes: vec![],
+            nodes,
             groups: vec![],
             endpoints: vec![],
         };
         for found in survey.found.values() {
             let name = found.address.name().to_owned();
             match found.address.kind().as_str() {
-                "ec2/instance" => inventory.nodes.push(Node {
-                    role: name
-                        .trim_end_matches(|c: char| c == '-' || c.is_ascii_digit())
-                        .to_owned(),
-                    id: output(found, "id").unwrap_or_else(|| plain(&found.id)),
-                    zone: output(found, "zone").unwrap_or_default(),
-                    address: output(found, "private_ip").unwrap_or_default(),
-                    state: state(found),
-                    name,
-                }),
                 "autoscaling/group" => {
                     let size = |key: &str| {
                         found
@@ -100,24 +96,8 @@ impl Inventory {
     pub fn text(&self) -> String {
         let mut parts = Vec::new();
         if !self.nodes.is_empty() {
-            let rows: Vec<_> = self
-                .nodes
-                .iter()
-                .map(|n| {
-                    vec![
-                        n.name.clone(),
-                        n.role.clone(),
-                        n.id.clone(),
-                        n.zone.clone(),
-                        n.address.clone(),
-                        n.state.clone(),
-                    ]
-                })
-                .collect();
-            parts.push(table(
-                &["NODE", "ROLE", "INSTANCE", "ZONE", "ADDRESS", "STATE"],
-                &rows,
-            ));
+            let rows: Vec<_> = self.nodes.iter().map(row).collect();
+            parts.push(table(&HEADINGS, &rows));
         }
         if !self.groups.is_empty() {
             let rows: Vec<_> = self
@@ -142,6 +122,29 @@ impl Inventory {
         parts.push(table(&["ENDPOINT", "WHAT", "ADDRESS", "STATE"], &rows));
         parts.join("\n\n")
     }
+}
+
+const HEADINGS: [&str; 8] = [
+    "NODE", "ROLE", "INSTANCE", "ZONE", "ADDRESS", "STATE", "BOOT", "BALANCER",
+];
+
+fn row(node: &Node) -> Vec<String> {
+    let or_dash = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
+    // The hash of the bundle says nothing to a person.
+    let boot = match node.boot.as_deref().unwrap_or_default() {
+        ready if ready.starts_with("ready") => "ready",
+        other => other,
+    };
+    vec![
+        node.name.clone(),
+        node.role.clone(),
+        node.id.clone(),
+        node.zone.clone(),
+        node.address.clone(),
+        node.state.clone(),
+        or_dash(boot),
+        or_dash(&node.balancers.join(", ")),
+    ]
 }
 
 fn output(found: &AnyFound, key: &str) -> Option<String> {

@@ -8,6 +8,7 @@ mod deliver;
 mod destroy;
 mod difference;
 mod doors;
+mod machines;
 mod preflight;
 mod program;
 mod rebuild;

@@ -1,5 +1,6 @@
 //! `gantry schedule install`, `gantry schedule remove`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -34,9 +35,14 @@ pub(super) fn appliance(session: &Session) -> Result<(Role, String), CliError> {
     found.ok_or_else(|| CliError::usage("this site has no appliance host"))
 }
 
-async fn ways(app: &App, session: &Session, here: bool) -> Result<Ways, CliError> {
+async fn ways(
+    app: &App,
+    session: &Session,
+    here: bool,
+    identities: &[PathBuf],
+) -> Result<Ways, CliError> {
     let (role, node) = appliance(session)?;
-    let hosts = hosts(app, session, &[]).await?;
+    let hosts = hosts(app, session, identities).await?;
     let host = if here {
         Arc::new(Local::new(node.clone()))
     } else {
@@ -78,39 +84,77 @@ async fn program(
 
 pub async fn install(app: &App, here: bool, dry_run: bool) -> Result<Exit, CliError> {
     let session = reading(app).await?;
-    let ways = ways(app, &session, here).await?;
-    let layout = Layout::new(session.cx.site(), &ways.node);
-    let mut placing = Placing {
-        units: units(&session.site, &layout)?,
-        layout,
-        site_file: std::fs::read_to_string(&app.site_file)
-            .map_err(|error| CliError::usage(format!("cannot read the site file: {error}")))?,
-        journal: std::fs::read(app.site_dir(session.cx.site()).join("journal.jsonl")).ok(),
-        program: program(app, &session, ways.role, here, false).await?,
-    };
-    let changes = placing.look(ways.host.as_ref()).await?;
+    let ways = ways(app, &session, here, &[]).await?;
+    let timers = look(app, &session, ways, here).await?;
+    let (node, changes) = (timers.ways.node.clone(), timers.changes.clone());
     if dry_run {
-        say(app, &ways.node, &changes, "would be");
+        say(app, &node, &changes, "would be");
         return Ok(if changes.is_empty() {
             Exit::Done
         } else {
             Exit::Changes
         });
     }
-    if changes
-        .iter()
-        .any(|change| change.what == placing.layout.binary)
-    {
-        placing.program = program(app, &session, ways.role, here, true).await?;
-    }
-    place(&placing, &changes, ways.host.as_ref(), ways.hosts.as_ref()).await?;
-    say(app, &ways.node, &changes, "is");
+    put(app, &session, timers, here).await?;
+    say(app, &node, &changes, "is");
     Ok(Exit::Done)
+}
+
+/// What `install` ends with: the timers as the site file wants them, on machines that can be reached. Answers where they
+/// are, and whether anything had to be done for it.
+pub async fn settle(
+    app: &App,
+    session: &Session,
+    identities: &[PathBuf],
+) -> Result<(String, bool), CliError> {
+    let ways = ways(app, session, false, identities).await?;
+    let timers = look(app, session, ways, false).await?;
+    let (node, changed) = (timers.ways.node.clone(), !timers.changes.is_empty());
+    put(app, session, timers, false).await?;
+    Ok((node, changed))
+}
+
+/// The timers, and what is to be done for them.
+struct Timers {
+    ways: Ways,
+    placing: Placing,
+    changes: Vec<Change>,
+}
+
+async fn look(app: &App, session: &Session, ways: Ways, here: bool) -> Result<Timers, CliError> {
+    let layout = Layout::new(session.cx.site(), &ways.node);
+    let placing = Placing {
+        units: units(&session.site, &layout)?,
+        layout,
+        site_file: std::fs::read_to_string(&app.site_file)
+            .map_err(|error| CliError::usage(format!("cannot read the site file: {error}")))?,
+        journal: std::fs::read(app.site_dir(session.cx.site()).join("journal.jsonl")).ok(),
+        program: program(app, session, ways.role, here, false).await?,
+    };
+    let changes = placing.look(ways.host.as_ref()).await?;
+    Ok(Timers {
+        ways,
+        placing,
+        changes,
+    })
+}
+
+async fn put(app: &App, session: &Session, timers: Timers, here: bool) -> Result<(), CliError> {
+    let Timers {
+        ways,
+        mut placing,
+        changes,
+    } = timers;
+    let binary = placing.layout.binary.clone();
+    if changes.iter().any(|change| change.what == binary) {
+        placing.program = program(app, session, ways.role, here, true).await?;
+    }
+    Ok(place(&placing, &changes, ways.host.as_ref(), ways.hosts.as_ref()).await?)
 }
 
 pub async fn remove(app: &App, here: bool, dry_run: bool) -> Result<Exit, CliError> {
     let session = reading(app).await?;
-    let ways = ways(app, &session, here).await?;
+    let ways = ways(app, &session, here, &[]).await?;
     let layout = Layout::new(session.cx.site(), &ways.node);
     let (host, hosts) = (ways.host.as_ref(), ways.hosts.as_ref());
     let changes = take_away(&layout, host, hosts, !dry_run).await?;

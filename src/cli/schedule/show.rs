@@ -14,7 +14,7 @@ use crate::ops::schedule::{
     Calendar, Layout, Name, Objective, Records, ScheduleFault, Standing, calendar, standing,
 };
 use crate::shell::{RemotePath, ShellFault};
-use crate::site::Site;
+use crate::site::{Rpo, Site};
 use crate::ui::{human, table};
 
 /// Where the records are from.
@@ -135,8 +135,13 @@ fn text(
     for line in late {
         app.say.data(&line);
     }
-    let rpo = site.backup.rpo;
-    app.say.data(&match objective {
+    app.say.data(&promise(objective, site.backup.rpo));
+    Ok(())
+}
+
+/// Whether the promise of the site file is kept, in a sentence.
+pub(super) fn promise(objective: &Objective, rpo: Rpo) -> String {
+    match objective {
         Objective::Unknown => format!("Objective {rpo}: nobody has looked at the recovery points."),
         Objective::NoPoint => format!("! Objective {rpo}: there is no whole recovery point."),
         Objective::Kept { .. } | Objective::Missed { .. } => {
@@ -148,8 +153,7 @@ fn text(
             };
             format!("{mark}Objective {rpo}: {word}, the newest whole recovery point is {age} old.")
         }
-    });
-    Ok(())
+    }
 }
 
 fn row(standing: &Standing, calendar: Option<&Calendar>) -> Vec<String> {
@@ -178,6 +182,6 @@ fn row(standing: &Standing, calendar: Option<&Calendar>) -> Vec<String> {
 }
 
 /// `Wed 2026-11-25 02:30 +01:00`
-fn at(calendar: &Calendar, moment: jiff::Timestamp) -> String {
+pub(super) fn at(calendar: &Calendar, moment: jiff::Timestamp) -> String {
     calendar.local(moment).strftime("%a %F %R %:z").to_string()
 }
