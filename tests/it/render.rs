@@ -434,7 +434,10 @@ fn the_first_set_up_is_the_deploy_node_s_alone() {
         let license = file.written.get("/etc/gitlab/gantry.gitlab-license");
         assert_eq!(license.is_some(), deploy, "{node}");
         if let Some(license) = license {
-            assert_eq!(license, &json!({ "text": "LICENSE", "mode": "600" }));
+            assert_eq!(
+                license,
+                &json!({ "text": "LICENSE", "mode": "640", "owner": [0, 998] })
+            );
         }
     }
 }

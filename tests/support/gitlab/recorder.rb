@@ -68,6 +68,25 @@ class Recorder
     def self.write(path, text, perm: 0o644)
       Recorder.written[path] = { 'text' => text, 'mode' => perm.to_s(8) }
     end
+
+    def self.chmod(mode, path)
+      Recorder.written.fetch(path)['mode'] = mode.to_s(8)
+    end
+
+    def self.chown(user, group, path)
+      Recorder.written.fetch(path)['owner'] = [user, group]
+    end
+  end
+
+  # The users of a node with GitLab's package.
+  module Etc
+    Group = Struct.new(:gid)
+
+    def self.getgrnam(name)
+      raise ArgumentError, name unless name == 'git'
+
+      Group.new(998)
+    end
   end
 
   class << self
