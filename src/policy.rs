@@ -20,9 +20,6 @@ pub const MOST_CHARACTERS: usize = 6144;
 
 /// Calls that belong to no kind: who am I, what is there, what may I have.
 const ENGINE: &[&str] = &[
-    // A roll-out keeps a group from replacing the node that it has taken out of the balancer.
-    "autoscaling:ResumeProcesses",
-    "autoscaling:SuspendProcesses",
     "ec2:DescribeAvailabilityZones",
     "ec2:DescribeImages",
     "ec2:DescribeInstanceTypeOfferings",
@@ -85,6 +82,9 @@ const INSTALL: &[&str] = &[
 
 const RECONFIGURE: &[&str] = &[
     "autoscaling:DescribeAutoScalingGroups",
+    // A group leaves its nodes alone while they are out on purpose.
+    "autoscaling:ResumeProcesses",
+    "autoscaling:SuspendProcesses",
     "ec2:DescribeInstances",
     "elasticloadbalancing:DeregisterTargets",
     "elasticloadbalancing:DescribeTargetGroups",
@@ -136,6 +136,9 @@ const BACKUP: &[&str] = &[
 
 const RESTORE: &[&str] = &[
     "autoscaling:DescribeAutoScalingGroups",
+    // A group leaves its nodes alone while they are out on purpose.
+    "autoscaling:ResumeProcesses",
+    "autoscaling:SuspendProcesses",
     "cloudwatch:PutMetricData",
     "ec2:AttachVolume",
     "ec2:CreateTags",

@@ -17,7 +17,7 @@ use crate::engine::{Event, Outcome, Report, Totals};
 use crate::exit::Exit;
 use crate::plan::Plan;
 use crate::resource::Address;
-use crate::session::{InstallOptions, Reading, SessionError};
+use crate::session::{InstallOptions, Reading, Session, SessionError};
 use crate::ui::{Answer, ask_yes, human, plan_text, totals_line};
 
 /// Make the world as the site file says; run again to converge.
@@ -77,6 +77,7 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
     if let Some(path) = &args.plan {
         still_fits(path, &reading.plan)?;
     }
+    same_version(&writing.session).await?;
     // An interrupted run stays open in the journal until one completes, even one with nothing left to do.
     if reading.plan.is_empty() && writing.session.store.state().open_run.is_none() {
         (writing.observe)(&Event::Summary(Totals::default()));
@@ -115,6 +116,7 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
     } else {
         app.say.tell(&totals_line(&reading.plan));
     }
+    writing.session.bring_programs_ahead().await?;
     let report = writing
         .session
         .install(&writing.run, &reading, &app.stop, &writing.observe)
@@ -123,6 +125,13 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
     // Nodes wait for their files by themselves, so what failed elsewhere is said first.
     let nodes = if report.complete() {
         Some(bring_up(app, &writing, &reading, care(args)).await?)
+    } else if only_waits(&report) {
+        // Nothing of theirs needs the certificate. Their checks ask the balancer, which has no listener yet.
+        let care = Care {
+            wait: Duration::ZERO,
+            identities: &args.identity,
+        };
+        Some(bring_up(app, &writing, &reading, care).await?)
     } else {
         None
     };
@@ -132,6 +141,25 @@ pub async fn run(app: &App, args: &InstallArgs) -> Result<Exit, CliError> {
     match (stands, nodes) {
         (Exit::Done, Some(nodes)) => nodes.trouble.map_or(Ok(nodes.exit), Err),
         (stands, _) => Ok(stands),
+    }
+}
+
+/// Whether all that is left to do waits for a person.
+fn only_waits(report: &Report<Fault>) -> bool {
+    let mut failures = report.failures();
+    !report.interrupted() && failures.all(|(_, fault)| matches!(fault, Fault::Parked { .. }))
+}
+
+/// Refuses another version of GitLab than the nodes have. They would refuse it one by one, and a machine that Auto Scaling
+/// starts would install it beside them, on a database that nobody migrated.
+async fn same_version(session: &Session) -> Result<(), CliError> {
+    let wanted = session.wanted_version();
+    match session.installed_version().await? {
+        Some(there) if there != wanted => Err(CliError::usage(format!(
+            "the nodes have GitLab {there}, and the site file wants {wanted}: that is an upgrade, and none of install's business"
+        ))
+        .help("set [gitlab] version and edition in the site file to what the nodes have; nothing was changed")),
+        _ => Ok(()),
     }
 }
 

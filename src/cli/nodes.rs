@@ -1,7 +1,7 @@
 //! What `install` does for the nodes once AWS has what they stand on: their secrets, their files, their boot, and the
 //! checks in their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use super::reconfigure::bundles;
 use super::render::write;
 use super::schedule::settle;
 use crate::app::App;
-use crate::blueprint::secret_references;
+use crate::blueprint::{Role, secret_references};
 use crate::engine::StopLevel;
 use crate::exit::Exit;
 use crate::ops::order::Order;
 use crate::secret::Secret;
-use crate::session::{Boot, BootState, Change, Delivered, Reading, Session};
+use crate::session::{Boot, BootState, Change, Delivered, Packed, Reading, Session};
 use crate::site::SecretRef;
 
 /// How often the nodes' reports are read. A boot takes minutes.
@@ -76,6 +76,7 @@ pub async fn bring_up(
         app.say
             .tell(&format!("secret {name}: its value is in Secrets Manager"));
     }
+    let readers = readers(&packed, &written);
     let delivered = session.deliver(&packed).await?;
     let changed = delivered.iter().filter(|d| d.change == Change::Pointed);
     app.say.tell(&format!(
@@ -125,12 +126,16 @@ pub async fn bring_up(
     let order = Order::new(session.clone(), hosts, fleet, bundles(&packed), care.wait);
     let mut all = Vec::new();
     // Machines that serve already, with older files, are changed one at a time.
-    let behind = order
-        .behind(&bundles(&packed).into_keys().collect())
-        .await?;
+    let heard = order.heard(&bundles(&packed).into_keys().collect()).await?;
     let mut serving = left_over(app, session)?;
-    let behind = behind.into_iter().filter(|(_, s)| *s == BootState::Behind);
-    serving.extend(behind.map(|(name, _)| node_of(&name)));
+    for (machine, state) in heard {
+        let node = node_of(&machine);
+        // A node reads its secrets when it boots, and serves with the old ones until then.
+        let old = readers.contains(&node) && matches!(state, BootState::Ready { .. });
+        if old || state == BootState::Behind {
+            serving.insert(node);
+        }
+    }
     let mut books = Vec::new();
     if !serving.is_empty() {
         books.push(order.roll_out(packed, &serving).await?);
@@ -166,6 +171,15 @@ pub async fn bring_up(
     })
 }
 
+/// The nodes that read any of these secrets.
+fn readers(packed: &[Packed], written: &[String]) -> BTreeSet<String> {
+    packed
+        .iter()
+        .filter(|p| p.secrets.iter().any(|name| written.contains(name)))
+        .map(|p| p.files.node.clone())
+        .collect()
+}
+
 /// Brings the timers of the backups up to date on the appliance host.
 async fn scheduled(app: &App, session: &Session, identities: &[PathBuf]) -> Result<(), CliError> {
     let (node, changed) = settle(app, session, identities)
@@ -197,6 +211,8 @@ async fn watch(
     wait: Duration,
 ) -> Result<(Vec<Boot>, Exit), CliError> {
     let began = app.clock.now();
+    let rails = writing.session.profile.rails.as_ref();
+    let least = rails.map_or(0, |rails| rails.min as usize);
     let mut said: BTreeMap<String, BootState> = BTreeMap::new();
     loop {
         let boots = writing.session.boots(delivered).await?;
@@ -207,8 +223,21 @@ async fn watch(
             }
         }
         let ready = |boot: &Boot| matches!(boot.state, BootState::Ready { .. });
-        if boots.iter().all(ready) {
+        let members = boots.iter().filter(|boot| boot.role == Role::Rails).count();
+        if boots.iter().all(ready) && members >= least {
+            writing.session.release_group().await?;
             return Ok((boots, Exit::Done));
+        }
+        // A machine looks for files when it boots, and not again by itself.
+        let behind = |boot: &Boot| boot.state == BootState::Behind;
+        if !wait.is_zero() && boots.iter().all(|b| ready(b) || behind(b)) && members >= least {
+            let late = boots.iter().filter(|b| behind(b));
+            let names: Vec<_> = late.map(|b| b.name.as_str()).collect();
+            app.say.warn(&format!(
+                "{} serve with older files until they are rolled out: run `gantry reconfigure` where the machines can be reached.",
+                names.join(", ")
+            ));
+            return Ok((boots, Exit::Host));
         }
         if app.stop.level() != StopLevel::Go {
             app.say.warn(

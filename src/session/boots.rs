@@ -3,13 +3,16 @@
 //! A node reports by writing an object that only its own role may write; reading them costs one listing for each
 //! role and one call for each report, however long the site has stood.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::{Delivered, Session, SessionError};
 use crate::blueprint::Role;
-use crate::boot::{Outcome, Report, report_key, reports_prefix};
+use crate::boot::{Outcome, Report, report_key, report_name, reports_prefix};
+use crate::kinds::autoscaling;
+use crate::kinds::ec2::Instance;
+use crate::resource::Resource;
 
 /// A node and what it last said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,12 +67,40 @@ impl std::fmt::Display for BootState {
     }
 }
 
+/// The machines of a role that there are.
+enum Living {
+    /// The instance of each node, as far as it is known.
+    Nodes(BTreeMap<String, String>),
+    /// The names of a group's machines.
+    Members(BTreeSet<String>),
+}
+
+impl Living {
+    /// Whether a machine of this name may be there.
+    fn may_be(&self, name: &str) -> bool {
+        match self {
+            Self::Nodes(_) => true,
+            Self::Members(names) => names.contains(name),
+        }
+    }
+
+    /// Whether the machine of this name is this instance.
+    fn is(&self, name: &str, instance: &str) -> bool {
+        match self {
+            Self::Nodes(nodes) => nodes.get(name).is_none_or(|id| id == instance),
+            Self::Members(names) => names.contains(name),
+        }
+    }
+}
+
 impl Session {
-    /// Every report of a role, by the name it was written under. One that cannot be read counts as not written:
-    /// it comes from a machine, and a machine may write nonsense.
+    /// The reports of a role's living machines, by the name they were written under. One that cannot be read counts as not
+    /// written: it comes from a machine, and a machine may write nonsense. One of a machine that is gone counts for
+    /// nothing: another has its name by now, or its address.
     pub async fn reports(&self, role: Role) -> Result<Vec<(String, Report)>, SessionError> {
         let bucket = self.names()?.bucket("config");
         let prefix = reports_prefix(role);
+        let living = self.living(role).await?;
         let mut keys = Vec::new();
         let mut next = None;
         loop {
@@ -97,15 +128,40 @@ impl Session {
         for key in keys {
             let name = key
                 .strip_prefix(&prefix)
-                .and_then(|name| name.strip_suffix(".json"));
-            if let (Some(name), Some(text)) = (name, self.object(&bucket, &key).await?)
+                .and_then(|name| name.strip_suffix(".json"))
+                .filter(|name| living.may_be(name));
+            let Some(name) = name else { continue };
+            if let Some(text) = self.object(&bucket, &key).await?
                 && let Ok(report) = Report::parse(&text)
                 && key == report_key(role, name)
+                && living.is(name, &report.instance)
             {
                 reports.push((name.to_owned(), report));
             }
         }
         Ok(reports)
+    }
+
+    /// Which machines of a role there are: one call for those of the Rails group, none for the others.
+    async fn living(&self, role: Role) -> Result<Living, SessionError> {
+        if role != Role::Rails {
+            let outputs = self.store.state().outputs();
+            let nodes = outputs
+                .0
+                .iter()
+                .filter(|(a, _)| *a.kind() == Instance::KIND);
+            let known = nodes.filter_map(|(address, output)| {
+                let id = output.get("id")?.as_str()?;
+                Some((address.name().to_owned(), id.to_owned()))
+            });
+            return Ok(Living::Nodes(known.collect()));
+        }
+        let Some(group) = self.rails_group() else {
+            return Ok(Living::Nodes(BTreeMap::new()));
+        };
+        let members = autoscaling::members(&group, &self.cx).await?;
+        let names = members.iter().map(|id| report_name(role, "rails", id));
+        Ok(Living::Members(names.collect()))
     }
 
     /// How far each node is with the bundle it was pointed at. Machines of

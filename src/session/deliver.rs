@@ -4,7 +4,7 @@
 //! written last, so a node sees the old bundle or the new one and never half of it
 //! (docs/design/0008-node-bundles.md). Run again, only what differs is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::primitives::ByteStream;
 use serde::Serialize;
@@ -21,7 +21,6 @@ use crate::node::{Fleet, Host, NodeFiles, Place, admin_keys, render, secrets_of}
 use crate::plan::Action;
 use crate::resource::{Outputs, Readiness};
 use crate::secret::Secret;
-use crate::site::Edition;
 
 /// Secrets that nodes read from Secrets Manager and that are files of their own.
 const OWN_FILES: [&str; 2] = ["gitlab-secrets", "ssh-host-keys"];
@@ -35,6 +34,8 @@ pub const EXTENSIONS: [&str; 3] = ["pg_trgm", "btree_gist", "amcheck"];
 pub struct Packed {
     pub files: NodeFiles,
     pub bundle: Bundle,
+    /// The names of the secrets that the node reads when it boots.
+    pub secrets: Vec<String>,
 }
 
 /// What became of one node's bundle.
@@ -127,17 +128,18 @@ impl Session {
                     .map(|file| (file.path.clone(), file.content.clone().into_bytes()))
                     .collect();
                 let bundle = Bundle::pack(&manifest, &contents)?;
-                Ok(Packed { files, bundle })
+                let secrets = manifest.secrets.into_iter().map(|s| s.name).collect();
+                Ok(Packed {
+                    files,
+                    bundle,
+                    secrets,
+                })
             })
             .collect()
     }
 
     fn manifest(&self, fleet: &Fleet, host: &Host, files: &NodeFiles) -> Manifest {
         let gitlab = &self.site.gitlab;
-        let edition = match gitlab.edition {
-            Edition::Ee => "ee",
-            Edition::Ce => "ce",
-        };
         let mut secrets: Vec<SecretEntry> = secrets_of(fleet, &self.site, host)
             .into_iter()
             .map(|need| SecretEntry {
@@ -164,7 +166,7 @@ impl Session {
         let mut manifest = Manifest::new(&host.name, host.role);
         manifest.package = (host.role != Role::Bastion).then(|| PackageEntry {
             name: gitlab.edition.package().to_owned(),
-            version: format!("{}-{edition}.0", gitlab.version),
+            version: self.wanted_version(),
             source: gitlab.package_source.to_string(),
         });
         manifest.files = files
@@ -222,18 +224,14 @@ impl Session {
     pub async fn deliver(&self, packed: &[Packed]) -> Result<Vec<Delivered>, SessionError> {
         let bucket = self.names()?.bucket("config");
         let mut delivered = Vec::new();
-        let mut roles = std::collections::BTreeSet::new();
-        for Packed { files, bundle } in packed {
+        self.bring_programs(packed.iter().map(|p| p.files.role))
+            .await?;
+        for Packed { files, bundle, .. } in packed {
             let key = pointer_key(files.role, &files.node);
             let now = self.object(&bucket, &key).await?;
             let wanted = bundle.pointer();
             let same = now.is_some_and(|text| Pointer::parse(&text).ok().as_ref() == Some(&wanted));
             if !same {
-                if roles.insert(files.role) {
-                    let (program, hash) = boot_program();
-                    let key = boot_key(files.role, hash);
-                    self.put_object(&bucket, &key, program.as_bytes()).await?;
-                }
                 let content = bundle_key(files.role, &bundle.sha256);
                 self.put_object(&bucket, &content, &bundle.bytes).await?;
                 self.put_object(&bucket, &key, wanted.text().as_bytes())
@@ -248,6 +246,34 @@ impl Session {
             });
         }
         Ok(delivered)
+    }
+
+    /// Puts the boot program of this gantry where the machines of these roles look for it, unless it is there. User data
+    /// names it by its hash, so it has to be there before a machine starts that is made from new user data.
+    pub(super) async fn bring_programs(
+        &self,
+        roles: impl IntoIterator<Item = Role>,
+    ) -> Result<(), SessionError> {
+        let bucket = self.names()?.bucket("config");
+        let (program, hash) = boot_program();
+        for role in BTreeSet::from_iter(roles) {
+            let key = boot_key(role, hash);
+            let asked = self
+                .cx
+                .read("s3:GetObject", || {
+                    let head = self.cx.aws().s3.head_object();
+                    head.bucket(&bucket).key(&key).send()
+                })
+                .await;
+            match asked {
+                Ok(_) => {}
+                Err(fault) if fault.is_gone() => {
+                    self.put_object(&bucket, &key, program.as_bytes()).await?;
+                }
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Gives the entries of Secrets Manager that the site file takes from elsewhere (`env:`, `file:`) their values.

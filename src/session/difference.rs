@@ -58,7 +58,7 @@ impl Session {
     ) -> Result<Vec<NodeDifference>, SessionError> {
         let bucket = self.names()?.bucket("config");
         let mut differences = Vec::new();
-        for Packed { files, bundle } in packed {
+        for Packed { files, bundle, .. } in packed {
             let key = pointer_key(files.role, &files.node);
             let pointer = self.object(&bucket, &key).await?;
             let pointer = pointer.and_then(|text| Pointer::parse(&text).ok());

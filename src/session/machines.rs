@@ -10,6 +10,7 @@ use aws_sdk_ec2::types::{Filter, Instance as Live};
 use super::{Reading, Session};
 use crate::cloud::Fault;
 use crate::inventory::Node;
+use crate::kinds::autoscaling::{self, AT_BIRTH, Group};
 use crate::kinds::ec2::BOOT_TAG;
 use crate::kinds::elb::TargetGroup;
 use crate::resource::{ADDRESS_TAG, Address, ROLE_TAG, Resource, SITE_TAG};
@@ -27,6 +28,24 @@ impl Session {
             .collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(nodes)
+    }
+
+    /// The Rails group's name; none before it was made, and where there is none.
+    pub(super) fn rails_group(&self) -> Option<String> {
+        let outputs = self.store.state().outputs();
+        let name = outputs
+            .0
+            .get(&Address::new(Group::KIND, "rails"))?
+            .get("name")?;
+        Some(name.as_str()?.to_owned())
+    }
+
+    /// Ends what the Rails group leaves off since it was made: from now on a machine that is ill is replaced.
+    pub async fn release_group(&self) -> Result<(), Fault> {
+        match self.rails_group() {
+            Some(group) => autoscaling::hold(&self.cx, &group, &AT_BIRTH, false).await,
+            None => Ok(()),
+        }
     }
 
     async fn instances(&self) -> Result<Vec<Live>, Fault> {

@@ -3,6 +3,7 @@
 //! A [`Session`] joins the site file, the profile, the AWS clients and the journal. Verbs ask it for a
 //! [`Reading`] (lookups, blueprint, survey, plan) and hand the reading back to install or destroy.
 
+mod ahead;
 mod boots;
 mod deliver;
 mod destroy;

@@ -190,34 +190,50 @@ async fn reports_say_how_far_each_node_is() {
         let found = delivered.iter().find(|d| d.node == node);
         found.unwrap().bundle.clone()
     };
-    let report = |node: &str, outcome: &str, bundle: String| {
-        json!({"format": 1, "node": node, "role": "gitaly", "instance": "i-1", "address": "10.0.0.9",
+    let outputs = session.store.state().outputs();
+    let instance = |node: &str| {
+        let address = format!("ec2/instance:{node}").parse().unwrap();
+        outputs.0[&address]["id"].as_str().unwrap().to_owned()
+    };
+    let groups = session.cx.aws().autoscaling.describe_auto_scaling_groups();
+    let groups = groups.send().await.unwrap();
+    let member = groups.auto_scaling_groups()[0].instances()[0].instance_id();
+    let member = member.unwrap();
+    let report = |node: &str, instance: &str, outcome: &str, bundle: String| {
+        json!({"format": 1, "node": node, "role": "gitaly", "instance": instance, "address": "10.0.0.9",
             "bundle": bundle, "version": "19.5.3-ee.0", "outcome": outcome, "stage": "volume",
             "detail": "vol-1 is not there", "host_keys": ["ssh-ed25519 AAAA"], "at": "2026-11-20T10:00:00Z"})
         .to_string()
     };
+    let of = |role: Role, node: &str, outcome: &str, bundle: String| {
+        let text = report(node, &instance(node), outcome, bundle);
+        (role, node.to_owned(), text)
+    };
     let reports = [
+        of(Role::Gitaly, "gitaly-1", "failed", bundle("gitaly-1")),
+        of(Role::Sidekiq, "sidekiq-1", "ready", bundle("sidekiq-1")),
+        of(Role::Monitoring, "monitoring-1", "ready", "0".repeat(64)),
         (
-            Role::Gitaly,
-            "gitaly-1",
-            report("gitaly-1", "failed", bundle("gitaly-1")),
+            Role::Rails,
+            format!("rails-{member}"),
+            report("rails", member, "waiting", bundle("rails")),
+        ),
+        // Of a machine that Auto Scaling took away, and of one whose name another has by now.
+        (
+            Role::Rails,
+            "rails-i-0dead".to_owned(),
+            report("rails", "i-0dead", "failed", bundle("rails")),
         ),
         (
-            Role::Sidekiq,
-            "sidekiq-1",
-            report("sidekiq-1", "ready", bundle("sidekiq-1")),
-        ),
-        (
-            Role::Monitoring,
-            "monitoring-1",
-            report("monitoring-1", "ready", "0".repeat(64)),
+            Role::Bastion,
+            "bastion".to_owned(),
+            report("bastion", "i-0dead", "ready", bundle("bastion")),
         ),
         (
             Role::Rails,
-            "rails-i-7",
-            report("rails", "waiting", bundle("rails")),
+            "rails-i-8".to_owned(),
+            "no report at all".to_owned(),
         ),
-        (Role::Rails, "rails-i-8", "no report at all".to_owned()),
     ];
     for (role, name, text) in reports {
         let put = session
@@ -226,7 +242,7 @@ async fn reports_say_how_far_each_node_is() {
             .s3
             .put_object()
             .bucket(&fleet.buckets.config);
-        put.key(report_key(role, name))
+        put.key(report_key(role, &name))
             .body(ByteStream::from(text.into_bytes()))
             .send()
             .await
@@ -249,8 +265,81 @@ async fn reports_say_how_far_each_node_is() {
         BootState::Behind.to_string()
     );
     assert_eq!(
-        state("rails-i-7").unwrap(),
+        state(&format!("rails-{member}")).unwrap(),
         "waiting in volume: vol-1 is not there"
     );
-    assert_eq!(state("rails-i-8"), None);
+    let rails = boots.iter().filter(|b| b.role == Role::Rails);
+    assert_eq!(rails.count(), 1, "those that are gone count for nothing");
+    assert_eq!(state("bastion").unwrap(), BootState::Silent.to_string());
+    let there = session.installed_version().await.unwrap();
+    assert_eq!(there.as_deref(), Some("19.5.3-ee.0"), "as sidekiq-1 says");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_boot_program_is_there_before_anything_names_it() {
+    let (_stage, session, reading) = standing().await;
+    let fleet = session.fleet(&reading).unwrap();
+    let packed = session.pack(&fleet).unwrap();
+    session.deliver(&packed).await.unwrap();
+    let (_, hash) = boot_program();
+    let roles = [Role::Rails, Role::Gitaly, Role::Bastion];
+    let forget = async || {
+        for role in roles {
+            let delete = session.cx.aws().s3.delete_object();
+            let delete = delete.bucket(&fleet.buckets.config);
+            delete.key(boot_key(role, hash)).send().await.unwrap();
+        }
+    };
+    let there = async |role: Role| {
+        let head = session.cx.aws().s3.head_object();
+        let head = head.bucket(&fleet.buckets.config);
+        head.key(boot_key(role, hash)).send().await.is_ok()
+    };
+    forget().await;
+    assert!(!there(Role::Rails).await);
+    // Another gantry made the machines: the files are the same, the program is not.
+    session.bring_programs_ahead().await.unwrap();
+    for role in roles {
+        assert!(there(role).await, "{role:?}");
+    }
+    forget().await;
+    session.deliver(&packed).await.unwrap();
+    for role in roles {
+        assert!(there(role).await, "{role:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_group_leaves_machines_that_wait_alone() {
+    let (_stage, session, _) = standing().await;
+    let left_off = async || {
+        let groups = session.cx.aws().autoscaling.describe_auto_scaling_groups();
+        let groups = groups.send().await.unwrap();
+        let all = groups.auto_scaling_groups()[0].suspended_processes();
+        let mut names: Vec<String> = (all.iter())
+            .map(|p| p.process_name().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(left_off().await, ["HealthCheck", "ReplaceUnhealthy"]);
+    session.release_group().await.unwrap();
+    assert!(left_off().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_node_names_the_secrets_that_it_reads() {
+    let (_stage, session, reading) = standing().await;
+    let fleet = session.fleet(&reading).unwrap();
+    let packed = session.pack(&fleet).unwrap();
+    let readers = |secret: &str| {
+        let reads = packed
+            .iter()
+            .filter(|p| p.secrets.iter().any(|s| s == secret));
+        let names = reads.map(|p| p.files.node.as_str());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(readers("initial-root-password"), ["sidekiq-1"]);
+    assert!(readers("database-password").contains(&"rails"));
+    assert!(readers("gitaly-token").contains(&"gitaly-1"));
 }

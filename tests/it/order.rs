@@ -233,6 +233,15 @@ fn node_of(machine: &str) -> &str {
     }
 }
 
+fn instance_of(session: &Session, machine: &str) -> String {
+    if let Some(instance) = machine.strip_prefix("rails-") {
+        return instance.to_owned();
+    }
+    let address: Address = format!("ec2/instance:{machine}").parse().unwrap();
+    let outputs = session.store.state().outputs();
+    outputs.0[&address]["id"].as_str().unwrap().to_owned()
+}
+
 /// The ARN of the web target group.
 fn web(session: &Session) -> String {
     let address: Address = "elb/target_group:web".parse().unwrap();
@@ -263,7 +272,8 @@ async fn report(
     outcome: &str,
 ) {
     let stage = if outcome == "ready" { "" } else { "package" };
-    let text = json!({"format": 1, "node": node_of(name), "role": role.as_str(), "instance": "i-1",
+    let instance = instance_of(session, name);
+    let text = json!({"format": 1, "node": node_of(name), "role": role.as_str(), "instance": instance,
         "address": "10.0.0.9", "bundle": bundle, "version": "19.5.3-ee.0", "outcome": outcome, "stage": stage,
         "detail": "it says no", "host_keys": ["ssh-ed25519 AAAA"], "at": "2026-11-20T10:00:00Z"})
     .to_string();
@@ -581,8 +591,8 @@ async fn roll_out_killed_everywhere(profile: ProfileName) {
         let book = site.roll_out(&resumed, &changed).await;
         let report = carry(&site, book, &kept, &resumed).await.unwrap();
         assert!(report.complete(), "{cut:?}: {:?}", failures(&report));
-        // A file, the boot, and up to two looks.
-        agree(&whole, &dying, &resumed, 4, &format!("{profile}, {cut:?}"));
+        // A file, a wait for the boot before, the boot, and up to two looks.
+        agree(&whole, &dying, &resumed, 5, &format!("{profile}, {cut:?}"));
         if !site.rails.is_empty() {
             assert_eq!(
                 registered(&site.session).await.len(),

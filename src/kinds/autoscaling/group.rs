@@ -203,8 +203,11 @@ fn count(n: u32) -> i32 {
 impl Resource for Group {
     const KIND: Kind = Kind::new("autoscaling/group");
     const REPLAY: Replay = Replay::Name;
+    const CONFIGURES: bool = true;
     const ACTIONS: &'static [&'static str] = &[
         "autoscaling:CreateAutoScalingGroup",
+        "autoscaling:SuspendProcesses",
+        "autoscaling:ResumeProcesses",
         "autoscaling:DescribeAutoScalingGroups",
         "autoscaling:DescribeScalingActivities",
         "autoscaling:UpdateAutoScalingGroup",
@@ -348,7 +351,7 @@ impl Resource for Group {
         cx: &ApplyCx<'_>,
     ) -> Result<(), Fault> {
         let Change::Fields(diff) = change else {
-            return Ok(());
+            return hold(cx.cloud, &self.name, &AT_BIRTH, true).await;
         };
         if diff.has_any(&[
             "template",
@@ -384,6 +387,52 @@ impl Resource for Group {
             .await,
         )
     }
+}
+
+/// What a new group leaves off until its first machines serve: they wait for databases, for the files that the install
+/// brings at its end, and for the migrations, and whoever waits is ill to a load balancer. Replacing them every quarter of an
+/// hour would begin all of it anew.
+pub const AT_BIRTH: [&str; 2] = ["HealthCheck", "ReplaceUnhealthy"];
+
+/// Tells a group to leave off these processes, or to go on with them.
+pub async fn hold(cx: &CloudCx, group: &str, processes: &[&str], hold: bool) -> Result<(), Fault> {
+    let words: Vec<String> = processes.iter().map(|word| (*word).to_owned()).collect();
+    if hold {
+        cx.put("autoscaling:SuspendProcesses", || {
+            let ask = cx.aws().autoscaling.suspend_processes();
+            ask.auto_scaling_group_name(group)
+                .set_scaling_processes(Some(words.clone()))
+                .send()
+        })
+        .await?;
+    } else {
+        cx.put("autoscaling:ResumeProcesses", || {
+            let ask = cx.aws().autoscaling.resume_processes();
+            ask.auto_scaling_group_name(group)
+                .set_scaling_processes(Some(words.clone()))
+                .send()
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// The instances of a group, whatever their state, but for those that are on their way out.
+pub async fn members(group: &str, cx: &CloudCx) -> Result<Vec<String>, Fault> {
+    let answer = cx
+        .read("autoscaling:DescribeAutoScalingGroups", || {
+            let ask = cx.aws().autoscaling.describe_auto_scaling_groups();
+            ask.auto_scaling_group_names(group).send()
+        })
+        .await?;
+    let stays = |state: &str| !state.starts_with("Terminat") && !state.starts_with("Detach");
+    Ok(answer
+        .auto_scaling_groups()
+        .iter()
+        .flat_map(|group| group.instances())
+        .filter(|i| i.lifecycle_state().is_some_and(|s| stays(s.as_str())))
+        .filter_map(|i| Some(i.instance_id()?.to_owned()))
+        .collect())
 }
 
 /// The groups of the site that are not being deleted.

@@ -5,7 +5,7 @@ mod scaling_policy;
 
 use crate::resource::KindInfo;
 
-pub use self::group::{Group, GroupOutput};
+pub use self::group::{AT_BIRTH, Group, GroupOutput, hold, members};
 pub use self::scaling_policy::{ScalingPolicy, ScalingPolicyId, ScalingPolicyOutput};
 
 /// The kinds of Auto Scaling.

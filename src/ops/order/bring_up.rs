@@ -247,6 +247,8 @@ impl Order {
             self.until_good(cx, &name, &readiness).await?;
             door.until_healthy(cx, &name, &instance).await?;
         }
+        // From now on who is ill is ill.
+        door.go_on().await?;
         Ok(())
     }
 

@@ -35,6 +35,16 @@ for extension in sorted(set(wanted) - set(done.stdout.split())):
 ' "$@"
 "#;
 
+/// Waits until the boot program is not at work, as long as one may take: a restart would end it in the middle of a package
+/// or a migration. Where it never ran there is no lock, and nothing to wait for.
+pub fn at_rest() -> Command {
+    let wait = BOOT.as_secs().to_string();
+    Command::new("flock")
+        .args(["--timeout", wait.as_str(), "/run/gantry/lock", "true"])
+        .sudo()
+        .timeout(BOOT)
+}
+
 /// Runs the boot program again: the unit is one that stays "active" after its work, so it is not enough to start it.
 pub fn boot() -> Command {
     Command::new("systemctl")

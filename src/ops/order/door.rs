@@ -9,6 +9,7 @@ use super::super::OpsFault;
 use super::super::runbook::StageCx;
 use crate::cloud::Fault;
 use crate::engine::Halt;
+use crate::kinds::autoscaling;
 use crate::resource::CloudCx;
 
 /// How often the balancer is asked. Its own checks of a node are ten seconds apart.
@@ -217,7 +218,15 @@ impl Door {
         let Some(keeper) = &self.keeper else {
             return Ok(());
         };
-        hold_group(&self.cx, keeper, &LEFT_OFF, hold).await
+        autoscaling::hold(&self.cx, keeper, &LEFT_OFF, hold).await
+    }
+
+    /// Ends what the Auto Scaling group leaves off since it was made.
+    pub async fn go_on(&self) -> Result<(), Fault> {
+        let Some(keeper) = &self.keeper else {
+            return Ok(());
+        };
+        autoscaling::hold(&self.cx, keeper, &autoscaling::AT_BIRTH, false).await
     }
 
     /// The instances of the Auto Scaling group that are in service, sorted; none where there is no group.
@@ -246,34 +255,6 @@ impl Door {
         ids.sort();
         Ok(ids)
     }
-}
-
-/// Tells an Auto Scaling group to leave off these processes, or to go on with them.
-pub async fn hold_group(
-    cx: &CloudCx,
-    group: &str,
-    processes: &[&str],
-    hold: bool,
-) -> Result<(), Fault> {
-    let words: Vec<String> = processes.iter().map(|word| (*word).to_owned()).collect();
-    if hold {
-        cx.put("autoscaling:SuspendProcesses", || {
-            let ask = cx.aws().autoscaling.suspend_processes();
-            ask.auto_scaling_group_name(group)
-                .set_scaling_processes(Some(words.clone()))
-                .send()
-        })
-        .await?;
-    } else {
-        cx.put("autoscaling:ResumeProcesses", || {
-            let ask = cx.aws().autoscaling.resume_processes();
-            ask.auto_scaling_group_name(group)
-                .set_scaling_processes(Some(words.clone()))
-                .send()
-        })
-        .await?;
-    }
-    Ok(())
 }
 
 /// With the group's own port.

@@ -18,9 +18,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use self::commands::{boot, missing_extensions};
+pub use self::commands::{at_rest, boot, missing_extensions};
 use self::door::Door;
-pub use self::door::hold_group;
 use self::reports::Reports;
 use super::runbook::{Act, StageCx, act};
 use super::{Hosts, OpsFault};
@@ -80,8 +79,18 @@ impl Order {
         &self,
         nodes: &BTreeSet<String>,
     ) -> Result<Vec<(String, BootState)>, OpsFault> {
+        let mut behind = self.heard(nodes).await?;
+        behind.retain(|(_, state)| !matches!(state, BootState::Ready { .. }));
+        Ok(behind)
+    }
+
+    /// The machines of these nodes that have said anything, with how far they are.
+    pub async fn heard(
+        &self,
+        nodes: &BTreeSet<String>,
+    ) -> Result<Vec<(String, BootState)>, OpsFault> {
         let clock = *self.session.cx.clock();
-        let mut behind = Vec::new();
+        let mut heard = Vec::new();
         for host in self.fleet.hosts.iter().filter(|h| nodes.contains(&h.name)) {
             let machines = match (host.role, self.door(host.role)?) {
                 (Role::Rails, Some(door)) => {
@@ -93,12 +102,12 @@ impl Order {
             let said = self.reports.of(host.role, clock).await?;
             for machine in machines {
                 let state = reports::state(&said, &machine, self.bundle(&host.name)?);
-                if !matches!(state, BootState::Ready { .. } | BootState::Silent) {
-                    behind.push((machine, state));
+                if state != BootState::Silent {
+                    heard.push((machine, state));
                 }
             }
         }
-        Ok(behind)
+        Ok(heard)
     }
 
     /// The work of a stage.

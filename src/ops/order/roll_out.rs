@@ -189,6 +189,7 @@ impl Order {
         let file = RemoteFile::new(path, birth).mode(0o644).owner("root:root");
         shell.put(&file.sudo()).await?;
         cx.waiting("the boot program");
+        shell.run(&commands::at_rest()).await?;
         let exit = shell.run(&commands::boot()).await?;
         let bundle = self.bundle(&host.name)?;
         let state = self

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 
-use super::super::order::{boot as boot_program, hold_group};
+use super::super::order::{at_rest, boot as boot_program};
 use super::super::runbook::StageCx;
 use super::super::{OpsFault, gitlab};
 use super::Restoring;
 use crate::blueprint::Role;
 use crate::cloud::Fault;
 use crate::engine::Halt;
+use crate::kinds::autoscaling;
 use crate::shell::ShellFault;
 
 /// What an Auto Scaling group does not do while its nodes are stopped on purpose: replace those that do not answer,
@@ -61,7 +62,7 @@ async fn hold(r: &Restoring, hold: bool) -> Result<(), Fault> {
         return Ok(());
     }
     let group = r.ground.names.auto_scaling_group("rails");
-    hold_group(&r.ground.cx, &group, &HELD, hold).await
+    autoscaling::hold(&r.ground.cx, &group, &HELD, hold).await
 }
 
 /// Runs the boot program on every machine with GitLab: it takes the restored secrets from Secrets Manager, mounts what
@@ -103,7 +104,11 @@ async fn boot(r: &Restoring, cx: &StageCx, name: &str) -> Result<(), Halt<OpsFau
     let shell = r.hosts.shell(name)?;
     let began = cx.clock.now();
     loop {
-        let Err(fault) = shell.must(&boot_program()).await else {
+        let booted = match shell.run(&at_rest()).await {
+            Ok(_) => shell.must(&boot_program()).await.map(drop),
+            Err(fault) => Err(fault),
+        };
+        let Err(fault) = booted else {
             return Ok(());
         };
         let starting = matches!(
