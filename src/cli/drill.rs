@@ -138,7 +138,7 @@ async fn drill(app: &App, args: &DrillArgs, consent: Consent) -> Result<Exit, Cl
     }
     let opened = begin(app, &two.real, two.drill.clone(), two.sizes.clone()).await?;
     let lease = alone(app, &two.real, &opened).await?;
-    let done = locked(app, args, consent, two, opened).await;
+    let done = lease.hold(locked(app, args, consent, two, opened)).await?;
     let released = lease.release().await;
     let exit = done?;
     released?;

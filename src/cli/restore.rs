@@ -137,7 +137,7 @@ async fn carry_out(
     let bucket = restoring.ground.names.bucket("backups");
     let me = holder(app, &writing.run, VERB);
     let lease = Lease::take(&session.cx, &bucket, &writing.run, &me).await?;
-    let carried = carry_told(app, writing, book).await;
+    let carried = lease.hold(carry_told(app, writing, book)).await?;
     let released = lease.release().await;
     let (carried, story) = carried?;
     released?;

@@ -142,6 +142,8 @@ impl From<LeaseError> for CliError {
                 "wait until it has ended; if that machine is gone for good, its lock ends at {}",
                 until.strftime("%F %T UTC")
             )),
+            LeaseError::Lost => Self::new(Exit::Locked, error.to_string())
+                .help("run the same command again: it goes on where this one stopped"),
             LeaseError::Cloud(fault) => fault.into(),
         }
     }

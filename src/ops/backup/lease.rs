@@ -5,14 +5,14 @@
 //! must not be able to delete them: letting go is writing that nobody holds it. Whoever holds it says so again every
 //! few minutes; a holder that has not for half an hour is dead.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use jiff::Timestamp;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::cloud::Fault;
 use crate::journal::Holder;
@@ -54,6 +54,10 @@ pub enum LeaseError {
         holder: Box<Holder>,
         until: Timestamp,
     },
+    #[error(
+        "another run took the lock of this site's backups, because this one had said nothing for half an hour; it stops, as if it had been killed"
+    )]
+    Lost,
     #[error(transparent)]
     Cloud(#[from] Fault),
 }
@@ -62,7 +66,7 @@ pub enum LeaseError {
 pub struct Lease {
     keeper: Keeper,
     heart: tokio::task::JoinHandle<()>,
-    lost: Arc<AtomicBool>,
+    lost: watch::Receiver<bool>,
 }
 
 #[derive(Clone)]
@@ -112,8 +116,8 @@ impl Lease {
             });
         }
         keeper.write(tag.as_deref(), BELIEVED).await?;
-        let lost = Arc::new(AtomicBool::new(false));
-        let heart = tokio::spawn(beat(keeper.clone(), lost.clone()));
+        let (tell, lost) = watch::channel(false);
+        let heart = tokio::spawn(beat(keeper.clone(), tell));
         Ok(Self {
             keeper,
             heart,
@@ -121,9 +125,19 @@ impl Lease {
         })
     }
 
-    /// Whether somebody else took the lock since: this process slept too long.
-    pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::SeqCst)
+    /// Does this work as long as the lock is ours. When somebody else takes it, because this process slept too long, the work
+    /// ends where it is: a later run goes on from its ledger, as after a crash.
+    pub async fn hold<T>(&self, work: impl Future<Output = T>) -> Result<T, LeaseError> {
+        let mut lost = self.lost.clone();
+        let lost = async move {
+            if lost.wait_for(|lost| *lost).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            done = work => Ok(done),
+            () = lost => Err(LeaseError::Lost),
+        }
     }
 
     /// Lets go.
@@ -137,7 +151,7 @@ impl Lease {
         }
         match self.keeper.write(Some(&tag), Duration::ZERO).await {
             // Somebody else has it by now, and then it is not ours to let go.
-            Ok(()) | Err(LeaseError::Held { .. }) => Ok(()),
+            Ok(()) | Err(LeaseError::Held { .. } | LeaseError::Lost) => Ok(()),
             Err(LeaseError::Cloud(fault)) => Err(fault),
         }
     }
@@ -149,7 +163,7 @@ impl Drop for Lease {
     }
 }
 
-async fn beat(keeper: Keeper, lost: Arc<AtomicBool>) {
+async fn beat(keeper: Keeper, lost: watch::Sender<bool>) {
     loop {
         keeper.cx.clock().sleep(HEARTBEAT).await;
         let again = match keeper.read().await {
@@ -159,12 +173,12 @@ async fn beat(keeper: Keeper, lost: Arc<AtomicBool>) {
             // A call that failed is made again at the next beat, long before the lock runs out.
             Err(_) => continue,
             Ok(_) => {
-                lost.store(true, Ordering::SeqCst);
+                let _ = lost.send(true);
                 return;
             }
         };
         if matches!(again, Err(LeaseError::Held { .. })) {
-            lost.store(true, Ordering::SeqCst);
+            let _ = lost.send(true);
             return;
         }
     }
@@ -246,8 +260,23 @@ impl Keeper {
     }
 }
 
-/// Whether a process of this machine is there. Where nobody can tell, it is.
+/// Whether a process of this machine is there. Timers run where the processes of others are not shown (`ProtectProc` of
+/// systemd), so the kernel is asked: it refuses to signal what is somebody else's, and knows what there is not.
 fn is_alive(process: u32) -> bool {
-    let table = Path::new("/proc");
-    !table.is_dir() || table.join(process.to_string()).exists()
+    let id = i32::try_from(process).ok().and_then(Pid::from_raw);
+    id.is_some_and(|id| test_kill_process(id) != Err(Errno::SRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_alive;
+
+    #[test]
+    fn processes_of_others_are_alive_too() {
+        assert!(is_alive(std::process::id()));
+        // Whoever may not signal it is told that it is there.
+        assert!(is_alive(1));
+        assert!(!is_alive(i32::MAX.unsigned_abs()));
+        assert!(!is_alive(u32::MAX));
+    }
 }

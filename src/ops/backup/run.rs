@@ -78,15 +78,16 @@ impl Run<'_> {
         };
         let point: PointId = id.parse().map_err(OpsFault::internal)?;
         let lease = Lease::take(cx, self.taking.bucket(), id, self.holder).await?;
-        let carried = carry_out(
-            book(&point, mode),
-            id,
-            ledger.clone(),
-            self.stop,
-            *cx.clock(),
-            self.observe,
-        )
-        .await;
+        let carried = lease
+            .hold(carry_out(
+                book(&point, mode),
+                id,
+                ledger.clone(),
+                self.stop,
+                *cx.clock(),
+                self.observe,
+            ))
+            .await?;
         let released = lease.release().await;
         let report = carried?;
         released.map_err(OpsFault::from)?;
