@@ -5,8 +5,9 @@
 //! say what they are, and the next run goes on from what it finds in the bucket, whoever began it.
 //!
 //! Something that a staying point needs too is left to that point: the same snapshot, the same object, the same step
-//! of a chain of Gitaly's backups. Objects are deleted as S3 deletes in a bucket with versions: a marker is put on top,
-//! and the bucket's lifecycle removes the old versions after a month, so the bytes are paid for until then.
+//! of a chain of Gitaly's backups. Objects are deleted as S3 deletes in a bucket with versions: a marker is put on top.
+//! The backup bucket's lifecycle removes the old versions after a month, so the bytes are paid for until then. In Gitaly's
+//! bucket nothing expires by itself: what was pruned there is paid for until an administrator removes its versions.
 
 mod calls;
 mod keys;

@@ -277,6 +277,9 @@ impl Verdict {
     }
 }
 
+/// Points of one purpose are counted among themselves: none takes the place of another sort.
+const PURPOSES: [Purpose; 3] = [Purpose::Full, Purpose::Snapshot, Purpose::Partial];
+
 /// A verdict on each of `points`, in their order. The same at any time of the day but for holds that end and
 /// incomplete points that grow old.
 pub fn judge(policy: &Policy, now: Timestamp, points: &[Candidate]) -> Vec<Verdict> {
@@ -286,11 +289,11 @@ pub fn judge(policy: &Policy, now: Timestamp, points: &[Candidate]) -> Vec<Verdi
         points,
         stays: BTreeMap::new(),
     };
-    for purpose in [Purpose::Full, Purpose::Snapshot] {
+    for purpose in PURPOSES {
         judging.count(purpose);
     }
     judging.each();
-    for purpose in [Purpose::Full, Purpose::Snapshot] {
+    for purpose in PURPOSES {
         judging.stuck(purpose);
     }
     judging.chains();

@@ -53,10 +53,13 @@ fn the_four_steps_of_the_readme() {
     for part in [
         "gitaly-1",
         "sidekiq-1",
-        "rails",
+        "rails-i-",
+        "web ",
         "PostgreSQL",
         "Valkey",
         "load balancer",
+        "there is no whole recovery point",
+        "Next runs: ",
     ] {
         assert!(
             status.out.contains(part),
@@ -91,6 +94,8 @@ fn the_same_steps_speak_json() {
     assert_eq!(install["complete"], true);
     let status = place.ok("status --output json").json();
     assert_eq!(status["inventory"]["nodes"][0]["name"], "box");
+    assert_eq!(status["backups"]["objective"]["state"], "no-point");
+    assert_eq!(status["backups"]["next"][0]["schedule"], "snapshot");
     assert_eq!(
         place.ok("state show --output json").json()["site"],
         "gitlab-example"

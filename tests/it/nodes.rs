@@ -1,6 +1,7 @@
 //! From instances to nodes with files: rendering, delivery, the nodes' own reports.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use gantry::blueprint::Role;
@@ -342,4 +343,50 @@ async fn each_node_names_the_secrets_that_it_reads() {
     assert_eq!(readers("initial-root-password"), ["sidekiq-1"]);
     assert!(readers("database-password").contains(&"rails"));
     assert!(readers("gitaly-token").contains(&"gitaly-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_shows_every_machine_with_its_boot_and_its_place_in_the_balancer() {
+    let (stage, session, reading) = standing().await;
+    // By now the balancer has looked at the machines of the group.
+    stage.sandbox.clock().sleep(Duration::from_mins(10)).await;
+    let ec2 = &session.cx.aws().ec2;
+    let gitaly = session.store.state().outputs().0[&"ec2/instance:gitaly-1".parse().unwrap()]
+        .get("id")
+        .and_then(|id| Some(id.as_str()?.to_owned()))
+        .unwrap();
+    let word = aws_sdk_ec2::types::Tag::builder()
+        .key("gantry:boot")
+        .value("failed package")
+        .build();
+    let tags = ec2.create_tags().resources(&gitaly).tags(word);
+    tags.send().await.unwrap();
+    stage.sandbox.clear_log();
+    let machines = session.machines(&reading).await.unwrap();
+    let names: Vec<&str> = machines.iter().map(|m| m.role.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "bastion",
+            "gitaly",
+            "monitoring",
+            "rails",
+            "rails",
+            "sidekiq"
+        ]
+    );
+    let of = |name: &str| machines.iter().find(|m| m.name.starts_with(name)).unwrap();
+    assert_eq!(of("gitaly-1").boot.as_deref(), Some("failed package"));
+    assert_eq!(of("gitaly-1").state, "running");
+    assert!(of("sidekiq-1").boot.is_none());
+    let mut balancers = of("rails-i-").balancers.clone();
+    balancers.sort();
+    assert_eq!(
+        balancers,
+        ["redirect healthy", "ssh healthy", "web healthy"]
+    );
+    let groups = reading.survey.found.keys();
+    let groups = groups.filter(|a| a.kind().as_str() == "elb/target_group");
+    let calls = stage.sandbox.log().len();
+    assert_eq!(calls, 1 + groups.count(), "whatever the number of machines");
 }

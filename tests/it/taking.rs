@@ -430,6 +430,12 @@ async fn a_small_site_is_saved_by_snapshot_and_by_gitaly_and_then_by_increments(
     assert_eq!(chain.previous.unwrap().as_str(), FIRST);
     let found = place.examine(second).await;
     assert!(found.is_sound(), "{:#?}", found.findings);
+    let third = "20260923T130000Z-000003";
+    let chain = manifest(&place.create(third).await)
+        .chain()
+        .unwrap()
+        .clone();
+    assert_eq!(chain.previous.unwrap().as_str(), second);
 }
 
 #[tokio::test(start_paused = true)]
@@ -534,6 +540,47 @@ async fn one_machine_waits_for_another_and_not_for_a_dead_one() {
     drop(held);
     assert!(manifest(&place.create("20260922T130000Z-000002").await).whole);
     assert!(!place.get(bucket, LOCK_KEY).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_the_lock_stops_where_it_is() {
+    let place = Place::profile(ProfileName::Poc2k).await;
+    let (cx, bucket) = (&place.taking.ground.cx, place.taking.bucket());
+    let me = holder("run-1", "backup create");
+    let lease = Lease::take(cx, bucket, "mine", &me).await.unwrap();
+    let hours = std::time::Duration::from_hours(2);
+    assert!(lease.hold(tokio::time::sleep(hours)).await.is_ok());
+    // This machine slept; somebody else waited half an hour, and took it.
+    let text = String::from_utf8(place.get(bucket, LOCK_KEY).await).unwrap();
+    let text = text.replace("\"mine\"", "\"another\"");
+    place.put(bucket, LOCK_KEY, text.into_bytes()).await;
+    let held = lease.hold(tokio::time::sleep(hours)).await;
+    assert!(matches!(held, Err(LeaseError::Lost)), "{held:?}");
+    lease.release().await.unwrap();
+    let still = String::from_utf8(place.get(bucket, LOCK_KEY).await).unwrap();
+    assert!(still.contains("another"), "{still}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_point_of_some_parts_says_that_it_is_one() {
+    let place = Place::profile(ProfileName::Poc2k).await;
+    let ground = &place.taking.ground;
+    let only = Wanted::Only([PartName::Secrets, PartName::Configuration].into());
+    let parts = plan(
+        &ground.sizes,
+        &ground.fleet,
+        &ground.names,
+        Purpose::Full,
+        &only,
+    )
+    .unwrap();
+    let made =
+        |point: &PointId, mode| book(&place.taking, point, &parts, &ask(Purpose::Full), mode);
+    let ledger = Arc::new(MemoryLedger::default());
+    let taken = place.run().carry(FIRST, ledger, Mode::Take, made).await;
+    let said = manifest(&taken.unwrap()).clone();
+    assert!(said.whole, "all that was asked for");
+    assert_eq!(said.purpose, Purpose::Partial);
 }
 
 /// What is wrong with a point after something was done to it.

@@ -66,7 +66,7 @@ impl Case {
     async fn take(self, place: &Place, id: &str, ledger: MemoryLedger, mode: Mode) -> Taken {
         let ledger = Arc::new(ledger);
         match self.purpose {
-            Purpose::Full => place.create_on(id, ledger, mode).await,
+            Purpose::Full | Purpose::Partial => place.create_on(id, ledger, mode).await,
             Purpose::Snapshot => {
                 let paused = Stillness::Paused;
                 place.snapshot_on(id, paused, ledger, mode).await

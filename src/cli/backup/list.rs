@@ -107,6 +107,7 @@ fn purpose(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Full => "full",
         Purpose::Snapshot => "snapshot",
+        Purpose::Partial => "partial",
     }
 }
 

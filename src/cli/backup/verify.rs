@@ -40,18 +40,23 @@ pub struct VerifyArgs {
     /// How much of the data to read back; other objects each time.
     #[arg(long, value_name = "SHARE", default_value = "0%")]
     read_data: Share,
+    /// Every whole point, the newest first, and the data of that one alone: versions of objects are the same in many points,
+    /// and a timer has a day at the most.
+    #[arg(skip)]
+    by_timer: bool,
 }
 
 /// How much a timer reads back each time, in the words of the option.
 const SCHEDULED_SHARE: &str = "5%";
 
-/// As a timer starts it: every point, and a part of the data.
+/// As a timer starts it: every whole point, and a part of the newest one's data.
 pub async fn scheduled(app: &App) -> Result<Exit, CliError> {
     let args = VerifyArgs {
         point: None,
         latest: false,
         all: true,
         read_data: SCHEDULED_SHARE.parse().map_err(CliError::usage)?,
+        by_timer: true,
     };
     run(app, &args).await
 }
@@ -65,23 +70,27 @@ pub async fn run(app: &App, args: &VerifyArgs) -> Result<Exit, CliError> {
     let (signer, points) = points(session).await?;
     let chosen = match &args.point {
         Some(id) => vec![points.read(id).await?],
+        None if args.by_timer => whole(points.list().await?)?,
         None => choose(points.list().await?, args.all)?,
     };
     let mut seed = [0; 8];
     // Without randomness the same objects are read each time.
     let _ = getrandom::fill(&mut seed);
-    let look = Look {
+    let mut look = Look {
         read: args.read_data,
         seed: u64::from_le_bytes(seed),
     };
     let mut found = Vec::new();
     for listed in &chosen {
+        if args.by_timer && !found.is_empty() {
+            look.read = Share::NONE;
+        }
         let examined = examine_listed(&ground, &points, listed, look).await?;
         tell(app, &examined);
         // Nobody signs a word about what was not signed.
         if examined.manifest.is_some() {
             let now = app.clock.now();
-            note(&points, &signer, &examined, percent(args.read_data), now).await?;
+            note(&points, &signer, &examined, percent(look.read), now).await?;
         }
         found.push(examined);
     }
@@ -106,12 +115,31 @@ pub async fn run(app: &App, args: &VerifyArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
+/// The whole points, the newest first. One that failed has been told of when it failed.
+fn whole(all: Vec<Listed>) -> Result<Vec<Listed>, CliError> {
+    let whole = all.into_iter().rev();
+    let whole: Vec<Listed> = whole
+        .filter(|listed| {
+            !matches!(
+                listed.condition(),
+                Condition::Dropping | Condition::Incomplete | Condition::Unfinished
+            )
+        })
+        .collect();
+    if whole.is_empty() {
+        Err(none())
+    } else {
+        Ok(whole)
+    }
+}
+
+fn none() -> CliError {
+    CliError::new(Exit::Check, "there is no whole recovery point")
+        .help("take one with `gantry backup create`")
+}
+
 /// The points to look at.
 fn choose(all: Vec<Listed>, every: bool) -> Result<Vec<Listed>, CliError> {
-    let none = || {
-        CliError::new(Exit::Check, "there is no whole recovery point")
-            .help("take one with `gantry backup create`")
-    };
     if every {
         let chosen: Vec<Listed> = all
             .into_iter()

@@ -13,7 +13,7 @@ use super::super::{backup, drill, snapshot};
 use crate::app::App;
 use crate::exit::Exit;
 use crate::journal::Holder;
-use crate::ops::point::{Condition, Health};
+use crate::ops::point::{Condition, Health, Purpose};
 use crate::ops::schedule::{
     self, Ended, Job, Message, Name, Objective, Records, Took, Turn, When, Work, calendar, measure,
     objective, publish, standing, textfile, topic_arn, write_textfile,
@@ -47,7 +47,9 @@ async fn newest(session: &Session) -> Result<Newest, CliError> {
     let whole = listed
         .iter()
         .filter(|point| point.condition() == Condition::Whole)
-        .filter_map(|point| Some(point.manifest()?.began));
+        .filter_map(|point| point.manifest())
+        .filter(|manifest| manifest.purpose != Purpose::Partial)
+        .map(|manifest| manifest.began);
     let drilled = listed
         .iter()
         .filter_map(|point| point.marks.drilled.as_ref())

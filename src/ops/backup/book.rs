@@ -24,7 +24,7 @@ use super::parts::{
     Saved, Saving, Taking, Trouble, archive, attempt, configuration, failed, objects, secrets,
     server_side, tidy,
 };
-use super::plan::{How, PartPlan};
+use super::plan::{How, PartPlan, Wanted, plan};
 use crate::engine::Halt;
 use crate::ops::OpsFault;
 use crate::ops::gitlab::{Refs, archived, not_restorable, refs};
@@ -245,7 +245,8 @@ pub async fn chosen(
     let zone = zone.unwrap_or(jiff::tz::TimeZone::UTC);
     let points = taking.points.list().await?;
     let now = taking.ground.cx.clock().now();
-    chain::next(&points, point, now, &zone, rank)
+    let gitlab = taking.ground.gitlab();
+    chain::next(&points, point, &gitlab, now, &zone, rank)
 }
 
 /// The stages of an RDS snapshot; returns those that the end waits for.
@@ -504,7 +505,20 @@ fn close(shared: &Shared, cx: &StageCx) -> Result<Closed, OpsFault> {
             Copied::Failed(trouble) => troubles.push(trouble),
         }
     }
-    let purpose = Purpose::Full;
+    let ground = &shared.taking.ground;
+    let all = plan(
+        &ground.sizes,
+        &ground.fleet,
+        &ground.names,
+        Purpose::Full,
+        &Wanted::All,
+    )?;
+    let is_there = |wanted: &PartPlan| parts.iter().any(|part| part.name == wanted.name);
+    let purpose = if all.iter().all(is_there) {
+        Purpose::Full
+    } else {
+        Purpose::Partial
+    };
     let mut closed = closed(
         &shared.taking,
         &shared.point,
@@ -612,17 +626,7 @@ pub fn closed(
     troubles: Vec<Trouble>,
 ) -> Closed {
     let ground = &taking.ground;
-    let site = &ground.site.gitlab;
-    let gitlab = checked
-        .gitlab
-        .clone()
-        .unwrap_or_else(|| crate::ops::point::Gitlab {
-            version: site.version.to_string(),
-            edition: match site.edition {
-                crate::site::Edition::Ee => crate::ops::point::Edition::Ee,
-                crate::site::Edition::Ce => crate::ops::point::Edition::Ce,
-            },
-        });
+    let gitlab = checked.gitlab.clone().unwrap_or_else(|| ground.gitlab());
     let whole = troubles.is_empty() && parts.iter().all(|part| part.way().is_some());
     let manifest = Manifest {
         format: FORMAT,
@@ -648,12 +652,8 @@ pub fn closed(
 
 async fn clear(shared: &Shared, cx: &StageCx) -> Result<(), Halt<OpsFault>> {
     let saved: Saved = cx.output("repositories")?;
-    let backup = match saved.part.way() {
-        Some(Way::Archive { backup, .. }) => Some(backup.as_str()),
-        Some(Way::GitalyServerSide { chain, .. }) => Some(chain.backup.as_str()),
-        _ => None,
-    };
-    if let Err(fault) = tidy(&shared.taking, &shared.point, backup).await {
+    let way = saved.part.way();
+    if let Err(fault) = tidy(&shared.taking, &shared.point, way).await {
         // The point is written: what is left on the node costs room there and nothing else.
         cx.note(format!("the deploy node was not tidied: {fault}"));
     }

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::ops::OpsFault;
-use crate::ops::point::{Chain, Health, Listed, Outcome, PartName, PointId, Rank, Standing};
+use crate::ops::point::{
+    Chain, Gitlab, Health, Listed, Outcome, PartName, PointId, Rank, Standing,
+};
 
 /// What is going to be taken, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -45,11 +47,12 @@ impl Next {
     }
 }
 
-/// Decides for the point `me`. `points` are all there are, oldest first; months are those of `zone`. An increment that
+/// Decides for the point `me`, which `gitlab` writes. `points` are all there are, oldest first; months are those of `zone`. An increment that
 /// was asked for and cannot be is refused.
 pub fn next(
     points: &[Listed],
     me: &PointId,
+    gitlab: &Gitlab,
     now: Timestamp,
     zone: &TimeZone,
     asked: Option<Rank>,
@@ -57,7 +60,7 @@ pub fn next(
     if asked == Some(Rank::Whole) {
         return Ok(Next::whole("asked for"));
     }
-    match (usable(points, me), asked) {
+    match (usable(points, me, gitlab), asked) {
         (Err(why), Some(Rank::Increment)) => Err(OpsFault::refused(
             "an increment cannot be taken",
             why,
@@ -95,7 +98,7 @@ impl Found {
 }
 
 /// The chain whose last step is what Gitaly wrote last, or why there is none.
-fn usable(points: &[Listed], me: &PointId) -> Result<Found, String> {
+fn usable(points: &[Listed], me: &PointId, gitlab: &Gitlab) -> Result<Found, String> {
     let newest = points
         .iter()
         .rev()
@@ -108,6 +111,13 @@ fn usable(points: &[Listed], me: &PointId) -> Result<Found, String> {
     let chain = manifest
         .chain()
         .ok_or_else(|| format!("the Git data of {} was not saved to its end", newest.id))?;
+    // `gitlab-backup` unpacks the archive that it adds to, and takes none of another version.
+    if manifest.gitlab != *gitlab {
+        return Err(format!(
+            "{} was written by GitLab {}, and this is {}",
+            newest.id, manifest.gitlab.version, gitlab.version
+        ));
+    }
     let mut seen = BTreeSet::new();
     let mut at = &newest.id;
     loop {
@@ -230,7 +240,8 @@ mod tests {
     fn decide(points: &[Listed], now: &str, asked: Option<Rank>) -> Result<Next, OpsFault> {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         let me = "20261130T233000Z-ffffff".parse().unwrap();
-        next(points, &me, now.parse().unwrap(), &zone, asked)
+        let gitlab = manifest(&me).gitlab;
+        next(points, &me, &gitlab, now.parse().unwrap(), &zone, asked)
     }
 
     const NOW: &str = "2026-11-20T02:30:00Z";
@@ -292,6 +303,13 @@ mod tests {
             points.remove(1);
         });
         assert!(why.contains("is gone"), "{why}");
+        // An upgrade in between.
+        let why = broken(|points| {
+            let mut said = points[2].manifest().unwrap().clone();
+            said.gitlab.version = "19.4.9".into();
+            points[2].standing = Standing::Signed(Box::new(said));
+        });
+        assert!(why.contains("was written by GitLab 19.4.9"), "{why}");
         let why = broken(|points| {
             points[0].marks.verified = Some(Verified {
                 at: NOW.parse().unwrap(),

@@ -112,16 +112,22 @@ pub async fn check(taking: &Taking, parts: &[PartPlan]) -> Checked {
         .iter()
         .any(|part| !matches!(part.how, How::DatabaseSnapshot { .. }));
     let (mut looked, gitlab) = if on_nodes {
-        nodes(taking).await
+        // Their workers are stopped while disks are saved.
+        let stops = parts
+            .iter()
+            .any(|part| matches!(part.how, How::DiskSnapshots { .. }));
+        nodes(taking, !stops).await
     } else {
         (vec![], None)
     };
-    let (busy, space, database, stores) = futures::join!(
+    let (busy, space, database, stores, many) = futures::join!(
         busy(taking, parts),
         space(taking, parts),
         databases(taking, parts),
         stores(taking, parts),
+        many_snapshots(taking, parts),
     );
+    looked.extend(many);
     looked.extend(busy);
     looked.extend(space);
     let (database, postgresql) = database;
@@ -139,7 +145,7 @@ pub async fn check(taking: &Taking, parts: &[PartPlan]) -> Checked {
 }
 
 /// Whether every node answers, and which GitLab they have.
-async fn nodes(taking: &Taking) -> (Vec<Looked>, Option<Gitlab>) {
+async fn nodes(taking: &Taking, may_miss_rails: bool) -> (Vec<Looked>, Option<Gitlab>) {
     let mut names: Vec<(String, Role)> = taking.hosts.nodes();
     names.retain(|(_, role)| *role != Role::Bastion);
     names.sort();
@@ -150,9 +156,15 @@ async fn nodes(taking: &Taking) -> (Vec<Looked>, Option<Gitlab>) {
     let asked = join_all(asks).await;
     let mut looked = Vec::new();
     let mut found: Vec<(&String, Installed)> = Vec::new();
-    for ((name, _), answer) in names.iter().zip(asked) {
+    for ((name, role), answer) in names.iter().zip(asked) {
         match answer {
             Ok(installed) => found.push((name, installed)),
+            // A machine that Auto Scaling has just started, or takes away, holds nothing that is saved.
+            Err(fault) if *role == Role::Rails && may_miss_rails => looked.push(Looked {
+                verdict: Verdict::Warn,
+                help: "a machine that is new lets the appliance host in after `gantry schedule install`".into(),
+                ..Looked::fault(name, &fault)
+            }),
             Err(fault) => looked.push(Looked::fault(name, &fault)),
         }
     }
@@ -190,6 +202,34 @@ async fn nodes(taking: &Taking) -> (Vec<Looked>, Option<Gitlab>) {
         edition: installed.edition,
     };
     (looked, Some(gitlab))
+}
+
+/// How many manual snapshots of databases an account may have in a region, unless AWS raised it (Service Quotas, RDS, "Manual
+/// DB instance snapshots").
+const MANUAL_SNAPSHOTS: usize = 100;
+
+/// Whether the snapshots of databases come near to what AWS allows: nothing but pruning makes room, and timers do not prune.
+async fn many_snapshots(taking: &Taking, parts: &[PartPlan]) -> Option<Looked> {
+    let takes = |part: &PartPlan| matches!(part.how, How::DatabaseSnapshot { .. });
+    if !parts.iter().any(takes) {
+        return None;
+    }
+    const NAME: &str = "database snapshots";
+    let there = match database::manual(&taking.ground.cx).await {
+        Ok(there) => there,
+        Err(fault) => return Some(Looked::fault(NAME, &fault.into())),
+    };
+    let seen =
+        format!("{there} of {MANUAL_SNAPSHOTS} that AWS allows unless it was asked for more");
+    if there * 10 < MANUAL_SNAPSHOTS * 7 {
+        return Some(Looked::pass(NAME, seen));
+    }
+    Some(Looked::new(
+        NAME,
+        Verdict::Warn,
+        seen,
+        "`gantry backup prune` drops what [backup.keep] does not keep, with the credentials of an administrator; a higher quota is asked for in Service Quotas (RDS, \"Manual DB instance snapshots\")",
+    ))
 }
 
 async fn version(taking: &Taking, node: &str) -> Result<Installed, OpsFault> {

@@ -5,7 +5,7 @@ use crate::kinds::kms::Key;
 use crate::names::Names;
 use crate::node::Fleet;
 use crate::ops::OpsFault;
-use crate::ops::point::SiteOf;
+use crate::ops::point::{Edition, Gitlab, SiteOf};
 use crate::profile::Profile;
 use crate::resource::{Address, CloudCx, Outputs, Resource, Scope};
 use crate::session::Session;
@@ -33,6 +33,18 @@ pub struct Away {
 }
 
 impl Ground {
+    /// The GitLab of the site file, which is that of the nodes: install refuses another.
+    pub fn gitlab(&self) -> Gitlab {
+        let gitlab = &self.site.gitlab;
+        Gitlab {
+            version: gitlab.version.to_string(),
+            edition: match gitlab.edition {
+                crate::site::Edition::Ee => Edition::Ee,
+                crate::site::Edition::Ce => Edition::Ce,
+            },
+        }
+    }
+
     /// The ground of a session. `away` are the clients of the site file's second region, where it names one.
     pub fn of(session: &Session, away: Option<Aws>) -> Result<Self, OpsFault> {
         let region = session.site.backup.copy_to_region.clone();

@@ -92,7 +92,7 @@ pub fn plan(
         names,
     };
     let mut parts = match purpose {
-        Purpose::Full => ground.full(),
+        Purpose::Full | Purpose::Partial => ground.full(),
         Purpose::Snapshot => ground.snapshot(),
     };
     let Wanted::Only(only) = wanted else {
@@ -249,7 +249,7 @@ impl Ground<'_> {
             );
         }
         let (why, help) = match (name, purpose) {
-            (PartName::Volumes, Purpose::Full) => (
+            (PartName::Volumes, Purpose::Full | Purpose::Partial) => (
                 "disks are saved by `gantry snapshot create`, not by `gantry backup create`".to_owned(),
                 "run `gantry snapshot create`".to_owned(),
             ),
@@ -262,7 +262,7 @@ impl Ground<'_> {
                 "a snapshot holds disks and databases only".to_owned(),
                 "run `gantry backup create --only` with that part".to_owned(),
             ),
-            (_, Purpose::Full) => ("a site of this profile has no such part".to_owned(), there),
+            (_, Purpose::Full | Purpose::Partial) => ("a site of this profile has no such part".to_owned(), there),
         };
         OpsFault::refused(format!("{name} is not saved"), why, help)
     }

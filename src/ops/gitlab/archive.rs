@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use aws_sdk_s3::presigning::PresigningConfig;
+
 use super::{Job, said, unclear};
+use crate::cloud::Fault;
 use crate::ops::OpsFault;
+use crate::ops::transfer::Place;
+use crate::resource::CloudCx;
 use crate::secret::Secret;
 use crate::shell::{Command, Shell};
 
@@ -53,6 +58,23 @@ pub async fn archive(shell: &dyn Shell, backup: &str) -> Result<Archive, OpsFaul
         ));
     }
     Ok(Archive { bytes, sha256 })
+}
+
+/// How long the URL of an archive is good for: as long as credentials of an instance at the most.
+const GOOD_FOR: Duration = Duration::from_hours(6);
+
+/// The URL by which whoever knows it may read an archive, for some hours.
+pub async fn lent(cx: &CloudCx, archive: &Place) -> Result<Secret, OpsFault> {
+    let config = PresigningConfig::expires_in(GOOD_FOR)
+        .map_err(|error| OpsFault::internal(error.to_string()))?;
+    let get = cx.aws().s3.get_object();
+    let signed = get
+        .bucket(&archive.bucket)
+        .key(&archive.key)
+        .presigned(config)
+        .await
+        .map_err(|error| Fault::internal(format!("no URL for {archive}: {error}")))?;
+    Ok(Secret::new(signed.uri().to_owned()))
 }
 
 /// Brings an archive from a presigned URL to where a restore looks for it, owned by GitLab's user. It gets its name

@@ -19,7 +19,7 @@ mod secrets;
 mod space;
 mod unit;
 
-pub use self::archive::{Archive, archive, archive_path, bring_archive, remove_archive};
+pub use self::archive::{Archive, archive, archive_path, bring_archive, lent, remove_archive};
 pub use self::archived::{Archived, archived, not_restorable};
 pub use self::backup::{Backup, backup_id, failed_repositories, is_backup_id, running_backup};
 pub use self::check::{Check, Verdict, check};

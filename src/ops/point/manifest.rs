@@ -95,6 +95,8 @@ pub enum Purpose {
     Full,
     /// Disks and databases, as `gantry snapshot create` takes them.
     Snapshot,
+    /// Some of the parts of a full one, because a person asked for those. It stands for no full one anywhere.
+    Partial,
 }
 
 /// Whose point it is.

@@ -163,9 +163,14 @@ pub fn against(
             ),
         );
     }
-    if onto == Onto::Other && manifest.purpose == Purpose::Snapshot {
+    let holds = match manifest.purpose {
+        Purpose::Full => None,
+        Purpose::Snapshot => Some("a snapshot holds neither secrets nor objects"),
+        Purpose::Partial => Some("the point holds some parts only"),
+    };
+    if let (Onto::Other, Some(holds)) = (onto, holds) {
         add(
-            "a snapshot holds neither secrets nor objects, so it restores only onto the site it was taken of".into(),
+            format!("{holds}, so it restores only onto the site it was taken of"),
             "take a point with `gantry backup create` and restore that".into(),
         );
     }

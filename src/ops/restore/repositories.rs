@@ -1,21 +1,11 @@
 //! Repositories, and a box's database: by `gitlab-backup restore` on the deploy node.
-
-use std::time::Duration;
-
-use aws_sdk_s3::presigning::PresigningConfig;
-
 use super::super::gitlab::{self, Job, Restore, Unit};
 use super::super::point::Way;
 use super::super::runbook::StageCx;
 use super::super::{OpsFault, transfer::Place};
 use super::Restoring;
-use crate::cloud::Fault;
 use crate::engine::Halt;
-use crate::secret::Secret;
 use crate::shell::Shell;
-
-/// How long the URL of an archive is good for: as long as credentials of an instance at the most.
-const GOOD_FOR: Duration = Duration::from_hours(6);
 
 /// Everything beside the database and the repositories lies in S3, and comes back by itself.
 const NOT_IN_ARCHIVE: [&str; 8] = [
@@ -88,25 +78,12 @@ pub async fn bring(r: &Restoring, cx: &StageCx, way: &Way) -> Result<(), Halt<Op
     let source = source(way).ok_or_else(|| OpsFault::internal("nothing to bring"))?;
     let shell = r.deploy_node()?;
     let job = gitlab::bring_archive(
-        presigned(r, &source.archive).await?,
+        gitlab::lent(r.points.cloud(), &source.archive).await?,
         &gitlab::archive_path(source.backup),
         source.sha256,
     );
     run(shell.as_ref(), cx, "bring", &job).await?;
     Ok(())
-}
-
-async fn presigned(r: &Restoring, archive: &Place) -> Result<Secret, OpsFault> {
-    let config = PresigningConfig::expires_in(GOOD_FOR)
-        .map_err(|error| OpsFault::internal(error.to_string()))?;
-    let get = r.points.cloud().aws().s3.get_object();
-    let signed = get
-        .bucket(&archive.bucket)
-        .key(&archive.key)
-        .presigned(config)
-        .await
-        .map_err(|error| Fault::internal(format!("no URL for {archive}: {error}")))?;
-    Ok(Secret::new(signed.uri().to_owned()))
 }
 
 /// The runs on the deploy node, in their order.

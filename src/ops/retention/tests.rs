@@ -517,3 +517,21 @@ fn the_last_who_looked_decides_whether_a_point_is_sound() {
         assert_eq!(Candidate::of(&listed).sound, sound, "{marks:?}");
     }
 }
+
+#[test]
+fn a_point_of_some_parts_takes_the_place_of_no_full_one() {
+    let policy = policy([0, 1, 0, 0, 0], "UTC");
+    let some = |number: usize, began: &str| {
+        let mut point = whole(number, began);
+        point.saved.as_mut().unwrap().purpose = Purpose::Partial;
+        point
+    };
+    let points = [
+        whole(0, "2026-11-24T02:30:00Z"),
+        whole(1, "2026-11-25T02:30:00Z"),
+        some(2, "2026-11-25T16:00:00Z"),
+        some(3, "2026-11-25T17:00:00Z"),
+    ];
+    // The newest full one, and the newest of those that a person asked for.
+    assert_eq!(kept(&policy, "2026-11-25T18:00:00Z", &points), [1, 3]);
+}

@@ -27,6 +27,23 @@ pub struct Begun {
     pub began: jiff::Timestamp,
 }
 
+/// How many manual snapshots the account has in the region.
+pub async fn manual(cx: &CloudCx) -> Result<usize, Fault> {
+    let all = cx
+        .read("rds:DescribeDBSnapshots", || {
+            cx.aws()
+                .rds
+                .describe_db_snapshots()
+                .snapshot_type("manual")
+                .into_paginator()
+                .items()
+                .send()
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    Ok(all.len())
+}
+
 /// Begins the snapshot `name` of an instance, or finds it begun.
 pub async fn begin(
     stage: &StageCx,

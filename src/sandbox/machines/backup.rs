@@ -129,6 +129,18 @@ impl Inner {
         format!("{}-{edition}", self.installed.version)
     }
 
+    /// Why the archive that an increment adds to cannot be unpacked, if so.
+    fn unpacks(&self, state: &State, node: &str, options: &BTreeMap<&str, &str>) -> Option<String> {
+        let previous = options.get("PREVIOUS_BACKUP").copied().unwrap_or_default();
+        let files = state.nodes.get(node).map(|node| &node.files);
+        if !files.is_some_and(|files| files.contains_key(&archive_path(previous))) {
+            return Some("No backups found in /var/opt/gitlab/backups".to_owned());
+        }
+        let release = self.release();
+        (!previous.ends_with(&release))
+            .then(|| format!("GitLab version mismatch: {previous} is not of {release}"))
+    }
+
     /// `gitlab-backup create`
     pub(super) async fn create(
         &self,
@@ -166,6 +178,9 @@ impl Inner {
         } = self.picture(state).await?;
         let server_side = options.get("REPOSITORIES_SERVER_SIDE") == Some(&"true");
         let increment = options.get("INCREMENTAL") == Some(&"yes");
+        if increment && let Some(why) = self.unpacks(state, node, &options) {
+            return Ok(Said::fail(1, why));
+        }
         let mut out = format!("{now} -- Dumping database ...\n");
         let mut tar = tar::Builder::new(Vec::new());
         let information = format!(

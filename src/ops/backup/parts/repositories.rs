@@ -155,6 +155,9 @@ pub async fn server_side(
         previous: next.previous.as_ref().map(|(_, backup)| backup.clone()),
         directory: Some(ARCHIVES.to_owned()),
     };
+    if let Some((id, _)) = &next.previous {
+        bring(stage, taking, point, id).await?;
+    }
     let sent = run(stage, taking, point, &backup).await?;
     let chain = next.chain(point, sent.backup);
     let steps = steps(&taking.points, &chain).await?;
@@ -180,6 +183,47 @@ pub async fn server_side(
             index,
         },
     })
+}
+
+fn bringing(point: &PointId) -> Unit {
+    Unit::new(format!("bring-{point}"))
+}
+
+/// Brings the archive of the step that this one adds to: `gitlab-backup` unpacks it first, from the node's disk, also where
+/// the repositories are in Gitaly's own bucket (lib/backup/manager.rb of GitLab).
+async fn bring(
+    stage: &StageCx,
+    taking: &Taking,
+    point: &PointId,
+    previous: &PointId,
+) -> Result<(), Halt<OpsFault>> {
+    let before = taking.points.read(previous).await?;
+    let part = before
+        .manifest()
+        .and_then(|manifest| manifest.part(&PartName::Repositories)?.way());
+    let Some(Way::GitalyServerSide {
+        archive_bucket,
+        archive_key,
+        archive_sha256,
+        chain,
+        ..
+    }) = part
+    else {
+        return Err(OpsFault::check(
+            "repositories",
+            format!("the step {previous} that they add to cannot be read"),
+            "take a whole one: `gantry backup create --whole`",
+        )
+        .into());
+    };
+    let shell = taking.deploy_node()?;
+    let url = gitlab::lent(&taking.ground.cx, &Place::new(archive_bucket, archive_key)).await?;
+    let path = gitlab::archive_path(&chain.backup);
+    let job = gitlab::bring_archive(url, &path, archive_sha256);
+    bringing(point)
+        .see_through(shell.as_ref(), &job, stage)
+        .await?;
+    Ok(())
 }
 
 /// The ids of Gitaly's backups from the whole one of the chain to this one.
@@ -226,12 +270,21 @@ pub fn belongs(key: &str, steps: &[String]) -> bool {
     })
 }
 
-/// Removes what the run left on the deploy node: the copy of the archive, whose other copy is in the bucket, and what
-/// was kept of the command. Nothing is left when it was done before.
-pub async fn tidy(taking: &Taking, point: &PointId, backup: Option<&str>) -> Result<(), OpsFault> {
+/// Removes what the run left on the deploy node: the copies of archives, whose other copies are in the bucket, and what
+/// was kept of the commands. Nothing is left when it was done before.
+pub async fn tidy(taking: &Taking, point: &PointId, way: Option<&Way>) -> Result<(), OpsFault> {
     let shell = taking.deploy_node()?;
-    if let Some(backup) = backup {
-        gitlab::remove_archive(shell.as_ref(), backup).await?;
+    match way {
+        Some(Way::Archive { backup, .. }) => {
+            gitlab::remove_archive(shell.as_ref(), backup).await?;
+        }
+        Some(Way::GitalyServerSide { chain, .. }) => {
+            for backup in steps(&taking.points, chain).await?.iter().take(2) {
+                gitlab::remove_archive(shell.as_ref(), backup).await?;
+            }
+            bringing(point).forget(shell.as_ref()).await?;
+        }
+        _ => {}
     }
     unit(point).forget(shell.as_ref()).await
 }
