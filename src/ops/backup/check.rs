@@ -208,24 +208,26 @@ async fn nodes(taking: &Taking, may_miss_rails: bool) -> (Vec<Looked>, Option<Gi
 /// DB instance snapshots").
 const MANUAL_SNAPSHOTS: usize = 100;
 
+/// What the look at them is called.
+const SNAPSHOTS: &str = "database snapshots";
+
 /// Whether the snapshots of databases come near to what AWS allows: nothing but pruning makes room, and timers do not prune.
 async fn many_snapshots(taking: &Taking, parts: &[PartPlan]) -> Option<Looked> {
     let takes = |part: &PartPlan| matches!(part.how, How::DatabaseSnapshot { .. });
     if !parts.iter().any(takes) {
         return None;
     }
-    const NAME: &str = "database snapshots";
     let there = match database::manual(&taking.ground.cx).await {
         Ok(there) => there,
-        Err(fault) => return Some(Looked::fault(NAME, &fault.into())),
+        Err(fault) => return Some(Looked::fault(SNAPSHOTS, &fault.into())),
     };
     let seen =
         format!("{there} of {MANUAL_SNAPSHOTS} that AWS allows unless it was asked for more");
     if there * 10 < MANUAL_SNAPSHOTS * 7 {
-        return Some(Looked::pass(NAME, seen));
+        return Some(Looked::pass(SNAPSHOTS, seen));
     }
     Some(Looked::new(
-        NAME,
+        SNAPSHOTS,
         Verdict::Warn,
         seen,
         "`gantry backup prune` drops what [backup.keep] does not keep, with the credentials of an administrator; a higher quota is asked for in Service Quotas (RDS, \"Manual DB instance snapshots\")",
