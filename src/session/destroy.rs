@@ -12,7 +12,7 @@ use super::{Session, SessionError};
 use crate::apply::{kept, removal_steps, survey};
 use crate::cloud::Fault;
 use crate::engine::{self, Observer, Report, Stop};
-use crate::journal::Record;
+use crate::journal::{Phase, Record};
 use crate::kinds::kms::Key;
 use crate::kinds::rds::DbInstance;
 use crate::plan::{Refused, Survey, TWO};
@@ -65,9 +65,13 @@ impl Session {
         let state = self.store.state();
         let cx = self.cx.fresh(state.known());
         let survey = survey(&cx, &state, &self.kinds(&state)).await?;
-        // Edges as remembered; the blueprint knows those of a state that was lost.
+        // Edges as remembered; the blueprint knows those of a state that was lost, and of what was never ready.
+        let unsure = |address: &Address| {
+            let known = state.resources.get(address).map(|entry| entry.phase);
+            !matches!(known, Some(Phase::Ready | Phase::Leaving))
+        };
         let mut refs: BTreeMap<Address, Vec<Address>> = BTreeMap::new();
-        if state.resources.len() < survey.found.len() {
+        if survey.found.keys().any(unsure) {
             let pins = crate::facts::Pins(state.pins.clone());
             if let Ok(facts) = crate::facts::look_up(&cx, &self.site, &self.profile, &pins).await {
                 let blueprint = crate::blueprint::build(&self.site, &self.profile, &facts);
