@@ -1,5 +1,6 @@
 //! What a restore onto a drill's site leaves beside the site: the database it set aside, one that it was still making,
-//! and the copy of the snapshot. None of that has the site's tags, so no destroy sees it.
+//! the copy of the snapshot, and the log groups that RDS makes for databases of these names. None of that has the site's
+//! tags, so no destroy sees it.
 //!
 //! A thing counts only if it carries the tags of a restore and is called exactly what a restore onto this very site
 //! calls it. The name of one site may begin with the name of another.
@@ -29,7 +30,7 @@ pub async fn remove(cx: &StageCx, cloud: &CloudCx, names: &Names) -> Result<(), 
             futures::try_join!(databases(cloud, names), snapshots(cloud, names))?;
         let left = databases.len() + snapshots.len();
         if left == 0 {
-            return Ok(());
+            return Ok(remove_logs(cloud, names).await?);
         }
         if cx.clock.since(began) >= PATIENCE {
             return Err(OpsFault::check(
@@ -95,6 +96,53 @@ async fn delete(cloud: &CloudCx, instance: &DbInstance) -> Result<(), Fault> {
         })
         .await?;
     Ok(())
+}
+
+/// A database writes to the last, so its groups go after it.
+async fn remove_logs(cloud: &CloudCx, names: &Names) -> Result<(), Fault> {
+    let logs = &cloud.aws().logs;
+    let prefix = format!("/aws/rds/instance/{}-", names.database("main"));
+    let groups = cloud
+        .read("logs:DescribeLogGroups", || {
+            logs.describe_log_groups()
+                .log_group_name_prefix(&prefix)
+                .into_paginator()
+                .items()
+                .send()
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    let ours = groups.iter().filter_map(|group| group.log_group_name());
+    for group in ours.filter(|group| is_log_of_restore(&prefix, group)) {
+        let deleted = cloud
+            .put("logs:DeleteLogGroup", || {
+                logs.delete_log_group().log_group_name(group).send()
+            })
+            .await;
+        match deleted {
+            Err(fault) if !fault.is_gone() => return Err(fault),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a log group is of a database that only a restore has: set aside, or still being made. The site's own, replicas
+/// among them, have no moment in their names.
+fn is_log_of_restore(prefix: &str, group: &str) -> bool {
+    let Some((name, _)) = group
+        .strip_prefix(prefix)
+        .and_then(|rest| rest.split_once('/'))
+    else {
+        return false;
+    };
+    let moment = name.strip_prefix("before-").unwrap_or(name);
+    let shape = |of: char| match of {
+        '0'..='9' => '0',
+        other => other,
+    };
+    let begins: String = moment.chars().take(17).map(shape).collect();
+    begins == "00000000t000000z-" && !moment[17..].contains('-')
 }
 
 fn value<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
@@ -165,6 +213,25 @@ async fn snapshots(cloud: &CloudCx, names: &Names) -> Result<Vec<String>, Fault>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_logs_of_a_restores_databases_go() {
+        let prefix = "/aws/rds/instance/gantry-acme-drill-main-";
+        for (group, expected) in [
+            ("before-20260923t130000z-1a2b3c/postgresql", true),
+            ("20260923t130000z-1a2b3c/upgrade", true),
+            ("1/postgresql", false),
+            ("before-20260923t130000z-1a2b3c", false),
+            ("20260923t130000z-1a2b3c-main/postgresql", false),
+            ("praefect/postgresql", false),
+            ("/postgresql", false),
+        ] {
+            let group = format!("{prefix}{group}");
+            assert_eq!(is_log_of_restore(prefix, &group), expected, "{group}");
+        }
+        let other = "/aws/rds/instance/gantry-acme-main-20260923t130000z-1a2b3c/upgrade";
+        assert!(!is_log_of_restore(prefix, other));
+    }
 
     const RUN: &str = "20261126T061500Z-00000a-restore";
 
