@@ -75,7 +75,7 @@ impl Run {
             .insert(address.clone(), output);
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Arc<State> {
         self.store.state()
     }
 

@@ -108,7 +108,7 @@ pub async fn writing(
         app.say.tell(&format!("An earlier `gantry {}` (run {}) ended without saying goodbye; going on from its journal.", dead.verb, dead.run));
     }
     let store = std::sync::Arc::new(LocalStore::open(&dir)?);
-    if let Some((open, _)) = store.state().open_run {
+    if let Some((open, _)) = &store.state().open_run {
         app.say
             .tell(&format!("Continuing after the interrupted run {open}."));
     }

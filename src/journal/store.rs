@@ -19,8 +19,8 @@ pub enum JournalError {
 pub trait Store: Send + Sync {
     /// Writes one record, to stay.
     fn append(&self, record: &Record) -> Result<(), JournalError>;
-    /// What all records add up to.
-    fn state(&self) -> State;
+    /// What all records add up to, as of now. Shared: to ask costs nothing, whatever the size of the site.
+    fn state(&self) -> Arc<State>;
 }
 
 /// A hook of tests: told about each record before it is written and after; may stop the world there.
@@ -29,7 +29,7 @@ pub type Gate = Arc<dyn Fn(u64, &Record) -> bool + Send + Sync>;
 /// The journal of a site in its state directory: `journal.jsonl`.
 pub struct LocalStore {
     path: PathBuf,
-    inner: Mutex<(Lines, State)>,
+    inner: Mutex<(Lines, Arc<State>)>,
 }
 
 fn path_in(dir: &Path) -> PathBuf {
@@ -44,7 +44,7 @@ impl LocalStore {
         let lines = Lines::open(&path, |record| follow(&mut state, &path, &record))?;
         Ok(Self {
             path,
-            inner: Mutex::new((lines, state)),
+            inner: Mutex::new((lines, Arc::new(state))),
         })
     }
 
@@ -79,11 +79,11 @@ impl Store for LocalStore {
     fn append(&self, record: &Record) -> Result<(), JournalError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let (lines, state) = &mut *inner;
-        follow(state, &self.path, record)?;
+        follow(Arc::make_mut(state), &self.path, record)?;
         Ok(lines.append(record)?)
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Arc<State> {
         self.inner
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -95,7 +95,7 @@ impl Store for LocalStore {
 /// A journal in memory; a gate may cut it, as a crash would.
 #[derive(Default)]
 pub struct MemoryStore {
-    records: Mutex<(Vec<Record>, State)>,
+    records: Mutex<(Vec<Record>, Arc<State>)>,
     gate: Mutex<Option<Gate>>,
 }
 
@@ -107,7 +107,7 @@ impl MemoryStore {
             state.apply(record)?;
         }
         Ok(Self {
-            records: Mutex::new((records.to_vec(), state)),
+            records: Mutex::new((records.to_vec(), Arc::new(state))),
             gate: Mutex::default(),
         })
     }
@@ -115,7 +115,7 @@ impl MemoryStore {
     /// A journal that remembers this, for sessions that only read.
     pub fn remembering(state: State) -> Self {
         Self {
-            records: Mutex::new((vec![], state)),
+            records: Mutex::new((vec![], Arc::new(state))),
             gate: Mutex::default(),
         }
     }
@@ -152,12 +152,12 @@ impl Store for MemoryStore {
             .into());
         }
         let mut inner = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        follow(&mut inner.1, Path::new("memory"), record)?;
+        follow(Arc::make_mut(&mut inner.1), Path::new("memory"), record)?;
         inner.0.push(record.clone());
         Ok(())
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Arc<State> {
         self.records
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
