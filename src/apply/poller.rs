@@ -49,9 +49,10 @@ pub struct Poller {
     queues: Arc<Mutex<BTreeMap<String, Vec<Ticket>>>>,
 }
 
-/// Between two listings of one kind: a twentieth of the usual time, 2 to 15 seconds.
+/// Between two listings of one kind: a twentieth of the usual time, 2 to 30 seconds. Thirty is what AWS's own waiters
+/// take for databases.
 fn pace(kind: &KindInfo) -> Duration {
-    (kind.usual / 20).clamp(Duration::from_secs(2), Duration::from_secs(15))
+    (kind.usual / 20).clamp(Duration::from_secs(2), Duration::from_secs(30))
 }
 
 /// How many listings a wait may take before it is a fault: five times the usual time, at least half an hour.
