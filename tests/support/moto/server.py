@@ -5,6 +5,7 @@ input closes: so it never outlives the test that started it. `--bare` leaves mot
 which of the gaps in `gaps.toml` are still there.
 """
 
+import functools
 import io
 import os
 import sys
@@ -73,14 +74,7 @@ class OneAtATime:
 class Dispatcher(DomainDispatcherApplication):
     """Remembers which service a host stands for: moto lists its own folders, and tries its patterns, at each request."""
 
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.known = {}
-
-    def get_backend_for_host(self, host):
-        if host not in self.known:
-            self.known[host] = super().get_backend_for_host(host)
-        return self.known[host]
+    get_backend_for_host = functools.cache(DomainDispatcherApplication.get_backend_for_host)
 
 
 class Handler(MotoRequestHandler):
