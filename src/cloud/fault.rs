@@ -4,6 +4,7 @@
 //! never an SDK type. The SDK's own retries are off (see `docs/design/0002-our-own-retries.md`): a create
 //! whose answer was lost must not be sent again before somebody has looked whether it worked.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -35,6 +36,9 @@ pub enum Fault {
         code: String,
         message: String,
     },
+    /// There are no credentials to sign a call with, or what names them cannot be read. Nothing was sent.
+    #[error("{call}: there are no AWS credentials: {message}")]
+    Unsigned { call: String, message: String },
     /// An account limit stands in the way.
     #[error("{call}: quota reached ({code}): {message}")]
     Quota {
@@ -97,6 +101,7 @@ impl Fault {
             | Self::Unknown { call, .. }
             | Self::Denied { call, .. }
             | Self::Credentials { call, .. }
+            | Self::Unsigned { call, .. }
             | Self::Quota { call, .. }
             | Self::Capacity { call, .. }
             | Self::Exists { call, .. }
@@ -141,6 +146,9 @@ impl Fault {
             ),
             Self::Credentials { .. } => {
                 "sign in again (`aws sso login`, or new keys for the profile), and run the same command again: it continues where it stopped.".into()
+            }
+            Self::Unsigned { .. } => {
+                "name a profile (`AWS_PROFILE`) and sign in (`aws sso login`), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; then run the same command again. With --sandbox none are needed.".into()
             }
             Self::Quota { call, code, .. } => match quota_of(code) {
                 Some((quota, name)) => format!(
@@ -232,19 +240,42 @@ where
             }
         }
         SdkError::ConstructionFailure(_) => Fault::Internal {
-            message: format!(
-                "{call}: {}",
-                aws_smithy_types::error::display::DisplayErrorContext(&error)
-            ),
+            message: format!("{call}: {}", reasons(&error)),
         },
-        _ => Fault::Unknown {
-            message: format!(
-                "{}",
-                aws_smithy_types::error::display::DisplayErrorContext(&error)
-            ),
+        _ => undelivered(call, &error),
+    }
+}
+
+/// What became of a call that brought no answer. One without credentials was never sent.
+fn undelivered(call: String, error: &(dyn std::error::Error + 'static)) -> Fault {
+    let missing = std::iter::successors(Some(error), |e| e.source()).find(|e| {
+        matches!(
+            e.downcast_ref(),
+            Some(
+                CredentialsError::CredentialsNotLoaded(_)
+                    | CredentialsError::InvalidConfiguration(_)
+            )
+        )
+    });
+    match missing {
+        Some(why) => Fault::Unsigned {
             call,
+            message: why.source().map_or_else(|| why.to_string(), reasons),
+        },
+        None => Fault::Unknown {
+            call,
+            message: reasons(error),
         },
     }
+}
+
+/// An error and what it comes from, in a line each says once.
+fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut told: Vec<String> = std::iter::successors(Some(error), |e| e.source())
+        .map(ToString::to_string)
+        .collect();
+    told.dedup();
+    told.join(": ")
 }
 
 /// Sorts an error known by its code alone: also for the answers that say per item what went wrong.
@@ -265,6 +296,19 @@ pub fn by_code(call: String, status: u16, code: String, message: String) -> Faul
             | "LimitExceededException.Throttled"
     ) {
         return Fault::Throttled { call, code };
+    }
+    // EC2's word for an address that something deleted a moment ago still seems to hold. Credentials that sign the other
+    // calls are good for this one.
+    let held = matches!(
+        call.as_str(),
+        "ec2:ReleaseAddress" | "ec2:DisassociateAddress"
+    );
+    if c == "AuthFailure" && held && message.contains("specified resource") {
+        return Fault::Later {
+            call,
+            code,
+            message,
+        };
     }
     if matches!(
         c,
@@ -471,6 +515,48 @@ mod tests {
             assert!(matches!(fault, Fault::Credentials { .. }), "{fault}");
             assert!(fault.help().contains("sign in again"), "{}", fault.help());
         }
+    }
+
+    #[test]
+    fn an_address_that_seems_held_is_no_matter_of_credentials() {
+        let text = "You do not have permission to access the specified resource.";
+        let of = |call: &str| by_code(call.into(), 400, "AuthFailure".into(), text.into());
+        assert!(matches!(of("ec2:ReleaseAddress"), Fault::Later { .. }));
+        assert!(matches!(of("ec2:CreateVpc"), Fault::Credentials { .. }));
+    }
+
+    #[test]
+    fn a_call_without_credentials_was_not_sent_and_says_where_to_get_them() {
+        let missing = aws_smithy_runtime_api::client::result::ConnectorError::other(
+            CredentialsError::not_loaded("no profile and no variables").into(),
+            None,
+        );
+        let error = SdkError::<
+            aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError,
+            HttpResponse,
+        >::dispatch_failure(missing);
+        let fault = sort("sts:GetCallerIdentity", error);
+        assert_eq!(
+            fault.to_string(),
+            "sts:GetCallerIdentity: there are no AWS credentials: no profile and no variables"
+        );
+        assert!(fault.help().contains("AWS_PROFILE"), "{}", fault.help());
+    }
+
+    #[test]
+    fn a_line_that_is_dead_is_no_missing_credential() {
+        let dead = aws_smithy_runtime_api::client::result::ConnectorError::io(
+            std::io::Error::other("connection refused").into(),
+        );
+        let error = SdkError::<
+            aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError,
+            HttpResponse,
+        >::dispatch_failure(dead);
+        let fault = sort("sts:GetCallerIdentity", error);
+        assert_eq!(
+            fault.to_string(),
+            "sts:GetCallerIdentity: no usable answer: dispatch failure: io error: connection refused"
+        );
     }
 
     #[test]
