@@ -58,6 +58,15 @@ impl App {
         !matches!(self.target, Target::Aws)
     }
 
+    /// What to type after `gantry` to do this again: in the sandbox still, where this was done there.
+    pub fn again(&self, verb: &str) -> String {
+        if self.is_sandbox() {
+            format!("{verb} --sandbox")
+        } else {
+            verb.to_owned()
+        }
+    }
+
     /// Whether instances here are rows in a table that never boot: the sandbox, or an emulator on this machine.
     pub fn has_no_machines(&self) -> bool {
         self.is_sandbox() || variable("AWS_ENDPOINT_URL").is_some_and(|url| is_loopback(&url))

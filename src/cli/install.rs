@@ -276,13 +276,17 @@ fn conclude(
             .collect();
         hints.dedup();
         hints.push(format!(
-            "`gantry runs show {}` tells what happened; run install again to go on",
-            writing.run
+            "`gantry runs show {}` tells what happened; run `gantry {}` again to go on",
+            app.again(&writing.run),
+            app.again("install")
         ));
         return Err(error.help(hints.join("\n      ")));
     }
     if report.interrupted() {
-        app.say.warn("Interrupted. Everything under way is written down; run `gantry install` again to go on.");
+        app.say.warn(&format!(
+            "Interrupted. Everything under way is written down; run `gantry {}` again to go on.",
+            app.again("install")
+        ));
         return Ok(Exit::Interrupted);
     }
     // A person has to do something first: nothing goes on by itself when it is run again.
@@ -298,8 +302,9 @@ fn conclude(
         human(took)
     ));
     app.say.tell(&format!(
-        "https://{} is where it will answer; `gantry status` lists what exists.",
-        site.domain
+        "https://{} is where it will answer; `gantry {}` lists what exists.",
+        site.domain,
+        app.again("status")
     ));
     if writing.session.site.network.admin_from.is_empty() {
         app.say.tell("The bastion is closed: name your networks in [network] admin_from to open its SSH port.");

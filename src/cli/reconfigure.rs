@@ -134,10 +134,11 @@ pub async fn run(app: &App, args: &ReconfigureArgs) -> Result<Exit, CliError> {
         Some(&writing.run),
         Some(&outcomes),
     ));
-    if let Some(trouble) = trouble(&report, "reconfigure") {
+    let again = app.again("reconfigure");
+    if let Some(trouble) = trouble(&report, &again) {
         return Err(trouble);
     }
-    let exit = end(app, &report, "reconfigure");
+    let exit = end(app, &report, &again);
     if exit == Exit::Done {
         app.say.data(&format!(
             "{} is rolled out.",

@@ -250,6 +250,7 @@ pub fn only(parts: &[PartName]) -> Option<Vec<PartName>> {
 
 /// How taking a point ended, and what is said about it. `verb` is what to run again.
 pub fn conclude(app: &App, taken: &Taken, verb: &str) -> Result<Exit, CliError> {
+    let verb = app.again(verb);
     if let Some((stage, fault)) = taken.report.failures().next() {
         let mut error = CliError::new(
             exit_of(fault, Exit::Check),
