@@ -156,10 +156,12 @@ pub async fn run(cli: Cli) -> Exit {
         Ok(app) => dispatch(&app, cli.command).await,
         Err(error) => Err(error),
     };
-    match result {
+    let exit = match result {
         Ok(exit) => exit,
         Err(error) => error.report(&say),
-    }
+    };
+    say.end();
+    exit
 }
 
 async fn dispatch(app: &App, command: Command) -> Result<Exit, CliError> {

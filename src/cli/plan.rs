@@ -48,6 +48,7 @@ pub async fn run(app: &App, args: &PlanArgs) -> Result<Exit, CliError> {
         "region": plan.region,
         "changes": plan.changes,
         "refused": plan.refused,
+        "impossible": plan.impossible,
         "totals": plan.totals(),
         "basis": plan.basis,
     }));

@@ -55,7 +55,8 @@ pub fn run(app: &App, args: &RunsArgs) -> Result<Exit, CliError> {
         }
         RunsCommand::Show { run } => {
             let kept = runs::find(&dir, run)?;
-            app.say.json(&kept);
+            app.say
+                .json(&json!({"format": 1, "head": kept.head, "lines": kept.lines}));
             app.say.data(&story(&kept));
         }
     }

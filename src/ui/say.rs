@@ -1,9 +1,11 @@
 //! Where words go.
 
 use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::Value;
 
 /// The form of data on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,6 +24,8 @@ pub struct Say {
     pub verbose: bool,
     /// Whether stderr is a terminal that can be redrawn.
     pub live: bool,
+    /// What machines are told, kept until [`Say::end`].
+    document: Arc<Mutex<Option<Value>>>,
 }
 
 impl Say {
@@ -35,6 +39,7 @@ impl Say {
             quiet,
             verbose,
             live: std::io::stderr().is_terminal() && !dumb && !quiet && !no_color,
+            document: Arc::default(),
         }
     }
 
@@ -45,11 +50,33 @@ impl Say {
         }
     }
 
-    /// Data for machines on stdout; nothing when people asked.
+    /// Data for machines on stdout when the command ends; nothing when people asked. What is told later, an error
+    /// after a report of the work, adds its keys to the same document.
     pub fn json(&self, document: &impl Serialize) {
-        if self.output == Output::Json {
-            print(&serde_json::to_string_pretty(document).unwrap_or_default());
+        if self.output != Output::Json {
+            return;
         }
+        let told = serde_json::to_value(document).unwrap_or_default();
+        let mut kept = self.document();
+        match (kept.as_mut(), told) {
+            (Some(Value::Object(kept)), Value::Object(told)) => {
+                for (key, value) in told {
+                    kept.entry(key).or_insert(value);
+                }
+            }
+            (_, told) => *kept = Some(told),
+        }
+    }
+
+    /// The end of the command: prints the one document for machines.
+    pub fn end(&self) {
+        if let Some(document) = self.document().take() {
+            print(&serde_json::to_string_pretty(&document).unwrap_or_default());
+        }
+    }
+
+    fn document(&self) -> std::sync::MutexGuard<'_, Option<Value>> {
+        self.document.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A file on stdout, in its own format whatever was asked for.
