@@ -150,7 +150,8 @@ fn wanted<'a>(site: &'a Site, sizes: &Profile) -> Vec<Wanted<'a>> {
     }
     for cache in &sizes.caches {
         let name = valkey_token(cache.name);
-        list.push(ours(&name, "What clients show to Valkey", token));
+        // Letters and digits: of `-` and `_`, ElastiCache takes the first only.
+        list.push(ours(&name, "What clients show to Valkey", password));
     }
     if sizes.praefect.is_some() {
         list.push(ours(

@@ -161,7 +161,7 @@ fn stores(b: &mut Blueprint, key: &Ref<Key>, wanted: Wanted) -> Stores {
         logs,
         uploads,
         password: secret("database", SecretShape::Password { length: 32 }),
-        token: secret("cache", SecretShape::Token { length: 48 }),
+        token: secret("cache", SecretShape::Password { length: 48 }),
     }
 }
 

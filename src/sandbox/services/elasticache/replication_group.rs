@@ -54,17 +54,18 @@ fn available(row: &Row) -> Result<(), Refusal> {
     }
 }
 
-/// <https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth.html>
+/// <https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_CreateReplicationGroup.html>: "The only
+/// permitted printable special characters are !, &, #, $, ^, <, >, and -."
 fn check_token(token: &str) -> Result<(), Refusal> {
     let length = (16..=128).contains(&token.len());
     let letters = token
         .chars()
-        .all(|c| c.is_ascii_graphic() && !"@\"/".contains(c));
+        .all(|c| c.is_ascii_alphanumeric() || "!&#$^<>-".contains(c));
     if length && letters {
         return Ok(());
     }
     Err(invalid(
-        "Invalid AuthToken provided. Token must be 16 to 128 printable characters without @, \", / and space.",
+        "Invalid AuthToken provided. Token must be 16 to 128 letters, digits and the characters ! & # $ ^ < > -",
     ))
 }
 
