@@ -273,8 +273,19 @@ async fn a_node_is_made_mended_and_taken_down() {
         .send()
         .await
         .unwrap();
-    g.s.mend(&node, &id, &spec, &["groups", "metadata", "tags"])
-        .await;
+    hand.modify_instance_attribute()
+        .instance_id(&id)
+        .disable_api_termination(on(false))
+        .send()
+        .await
+        .unwrap();
+    g.s.mend(
+        &node,
+        &id,
+        &spec,
+        &["groups", "metadata", "protection", "tags"],
+    )
+    .await;
     hand.stop_instances()
         .instance_ids(&id)
         .send()
@@ -296,7 +307,7 @@ async fn a_node_is_made_mended_and_taken_down() {
         &node,
         &id,
         &larger,
-        &["instance_type", "tags", "root_size_gib"],
+        &["instance_type", "protection", "tags", "root_size_gib"],
     )
     .await;
     let smaller = g.s.diff(&node, &spec).await;

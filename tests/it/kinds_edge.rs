@@ -421,6 +421,14 @@ async fn a_target_group_from_first_to_last() {
         "ValidationError"
     );
 
+    elb.modify_target_group()
+        .target_group_arn(&id)
+        .health_check_timeout_seconds(9)
+        .send()
+        .await
+        .unwrap();
+    e.s.mend(&https, &id, &spec, &["health"]).await;
+
     spec.health = Health::Tcp;
     spec.deregistration_seconds = 30;
     e.s.mend(&https, &id, &spec, &["health", "deregistration_seconds"])

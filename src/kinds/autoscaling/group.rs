@@ -4,6 +4,8 @@
 //! address, and are replaced when the load balancer finds them ill. How many there are between `min` and
 //! `max` is the scaling policies' business and never drift.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_autoscaling::types::{
     AutoScalingGroup as Live, Filter, LaunchTemplateSpecification, LifecycleState,
     ScalingActivityStatusCode, Tag, TagDescription,
@@ -438,6 +440,13 @@ pub async fn members(group: &str, cx: &CloudCx) -> Result<Vec<String>, Fault> {
 /// The groups of the site that are not being deleted.
 pub(super) async fn of_site(cx: &CloudCx) -> Result<Vec<Live>, Fault> {
     cx.once("Auto Scaling groups", || ask_of_site(cx)).await
+}
+
+/// The target groups that the site's Auto Scaling groups fill.
+pub(in crate::kinds) async fn target_groups(cx: &CloudCx) -> Result<BTreeSet<String>, Fault> {
+    let groups = of_site(cx).await?;
+    let arns = groups.iter().flat_map(|group| group.target_group_arns());
+    Ok(arns.cloned().collect())
 }
 
 async fn ask_of_site(cx: &CloudCx) -> Result<Vec<Live>, Fault> {

@@ -5,6 +5,7 @@ mod scaling_policy;
 
 use crate::resource::KindInfo;
 
+pub(super) use self::group::target_groups;
 pub use self::group::{AT_BIRTH, Group, GroupOutput, hold, members};
 pub use self::scaling_policy::{ScalingPolicy, ScalingPolicyId, ScalingPolicyOutput};
 

@@ -3,14 +3,15 @@
 //! Its image and user data say how it is born, not how it stays: a newer image or other user data is no
 //! reason to touch a running node, so neither is compared; the tag `gantry:user-data` remembers what it was
 //! born with. AWS shows termination protection only one instance at a time, so the tag `gantry:protection`
-//! stands for it in surveys. Another instance type is set in place: stop, change, start.
+//! tells surveys which few to ask. Another instance type is set in place: stop, change, start.
 
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, AttributeValue, Filter, HttpTokensState,
-    IamInstanceProfileSpecification, Instance as Live, InstanceMetadataOptionsRequest,
-    InstanceNetworkInterfaceSpecification, InstanceStateName, ResourceType, Volume as LiveVolume,
+    IamInstanceProfileSpecification, Instance as Live, InstanceAttributeName,
+    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceStateName,
+    ResourceType, Volume as LiveVolume,
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,7 @@ pub struct InstanceLive {
     pub groups: Vec<String>,
     pub metadata: String,
     pub running: bool,
+    pub protection: Protection,
     /// Absent when the root volume lost its tags.
     pub root: Option<RootLive>,
     pub tags: Tags,
@@ -110,6 +112,7 @@ impl Resource for Instance {
     const ACTIONS: &'static [&'static str] = &[
         "ec2:RunInstances",
         "ec2:DescribeInstances",
+        "ec2:DescribeInstanceAttribute",
         "ec2:DescribeVolumes",
         "ec2:ModifyInstanceAttribute",
         "ec2:ModifyInstanceMetadataOptions",
@@ -153,6 +156,7 @@ impl Resource for Instance {
             .field("groups", wanted(&self.groups, cx, |g| g.id), &live.groups)
             .field("metadata", METADATA, &live.metadata)
             .field("running", true, live.running)
+            .field("protection", self.protection, live.protection)
             .field("tags", tags, &live.tags);
         let Some(root) = &live.root else {
             return diff;
@@ -173,7 +177,8 @@ impl Resource for Instance {
         }
     }
 
-    /// Two listings: the instances, and the site's volumes for what their root volumes are like.
+    /// Two listings: the instances, and the site's volumes for what their root volumes are like. And a question for
+    /// each of the few that are to be protected.
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
         let listed = list(cx.site_filter(), cx).await?;
         let ours: Vec<(Address, Live)> = listed
@@ -184,10 +189,12 @@ impl Resource for Instance {
             return Ok(vec![]);
         }
         let volumes = volume::of_site(cx).await?;
-        Ok(ours
-            .into_iter()
-            .map(|(address, instance)| found(address, &instance, &volumes))
-            .collect())
+        let mut all = Vec::new();
+        for (address, instance) in ours {
+            let protection = protection_of(&instance, cx).await?;
+            all.push(found(address, &instance, protection, &volumes));
+        }
+        Ok(all)
     }
 
     async fn poll(ids: &[String], cx: &CloudCx) -> Result<Vec<Readiness<InstanceOutput>>, Fault> {
@@ -259,6 +266,10 @@ impl Resource for Instance {
         let Change::Fields(diff) = change else {
             return Ok(());
         };
+        // Before the tag that stands for it: a run that ends in between does it again.
+        if diff.has("protection") {
+            protect(id, self.protection.is_on(), cx.cloud).await?;
+        }
         if diff.has("tags") {
             self.retag(id, change, cx).await?;
         }
@@ -338,19 +349,8 @@ impl Instance {
             .iter()
             .find(|f| f.field == "tags")
             .map(|f| &f.have);
-        let tag = |key: &str| have.and_then(|h| h.get(key)).and_then(|v| v.as_str());
-        let want = keeping_birth(cx.tags(&self.extra_tags()), tag(USER_DATA_TAG));
-        // The attribute before the tag that stands for it: a run that ends in between does it again.
-        if tag(PROTECTION_TAG) != want.get(PROTECTION_TAG) {
-            protect(id, self.protection.is_on(), cx.cloud).await?;
-        }
-        settle_tags(
-            id,
-            change,
-            &keeping_birth(self.extra_tags(), tag(USER_DATA_TAG)),
-            cx,
-        )
-        .await
+        let born = have.and_then(|h| h.get(USER_DATA_TAG)?.as_str());
+        settle_tags(id, change, &keeping_birth(self.extra_tags(), born), cx).await
     }
 
     async fn set_profile(&self, id: &str, cx: &ApplyCx<'_>) -> Result<(), Fault> {
@@ -430,6 +430,36 @@ async fn protect(id: &str, on: bool, cx: &CloudCx) -> Result<(), Fault> {
     })
     .await?;
     Ok(())
+}
+
+/// Whether the node is protected; asked of those whose tag says that it was wanted.
+async fn protection_of(instance: &Live, cx: &CloudCx) -> Result<Protection, Fault> {
+    if tags_of(instance.tags()).get(PROTECTION_TAG) != Some("on") {
+        return Ok(Protection::Off);
+    }
+    let asked = cx
+        .read("ec2:DescribeInstanceAttribute", || {
+            cx.aws()
+                .ec2
+                .describe_instance_attribute()
+                .instance_id(text(instance.instance_id()))
+                .attribute(InstanceAttributeName::DisableApiTermination)
+                .send()
+        })
+        .await;
+    let on = match asked {
+        Ok(answer) => answer
+            .disable_api_termination()
+            .and_then(AttributeBooleanValue::value),
+        // Gone since it was listed.
+        Err(Fault::Gone { .. }) => None,
+        Err(fault) => return Err(fault),
+    };
+    Ok(if on == Some(true) {
+        Protection::On
+    } else {
+        Protection::Off
+    })
 }
 
 async fn terminate(id: &str, cx: &CloudCx) -> Result<(), Fault> {
@@ -531,7 +561,12 @@ fn without_reports(mut tags: Tags) -> Tags {
     tags
 }
 
-fn found(address: Address, instance: &Live, volumes: &[LiveVolume]) -> Found<Instance> {
+fn found(
+    address: Address,
+    instance: &Live,
+    protection: Protection,
+    volumes: &[LiveVolume],
+) -> Found<Instance> {
     let interface = instance.network_interfaces().first();
     let mut groups: Vec<String> = interface
         .map_or_else(|| instance.security_groups(), |i| i.groups())
@@ -570,6 +605,7 @@ fn found(address: Address, instance: &Live, volumes: &[LiveVolume]) -> Found<Ins
                 state_of(instance),
                 Some(InstanceStateName::Pending | InstanceStateName::Running)
             ),
+            protection,
             root,
             tags: without_reports(tags_of(instance.tags())),
         },

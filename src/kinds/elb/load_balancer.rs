@@ -67,6 +67,7 @@ pub struct LoadBalancerLive {
     pub scheme: String,
     pub subnets: Vec<String>,
     pub groups: Vec<String>,
+    /// Bucket and prefix, with a slash between.
     pub logs: Option<String>,
     pub protection: Protection,
     pub cross_zone: bool,
@@ -114,7 +115,9 @@ impl Resource for LoadBalancer {
         let subnets = want_all(&self.subnets, cx, |o| o.id);
         let groups = want_all(&self.groups, cx, |o| o.id);
         let logs = match &self.logs {
-            Some(bucket) => want_text(cx, bucket.address(), "name").into(),
+            Some(bucket) => {
+                place_of_logs(&want_text(cx, bucket.address(), "name"), LOG_PREFIX).into()
+            }
             None => serde_json::Value::Null,
         };
         let diff = Diff::new()
@@ -138,8 +141,10 @@ impl Resource for LoadBalancer {
             let arn = text(balancer.load_balancer_arn());
             let attributes = attributes_of(&arn, cx).await?;
             let on = |key: &str| attribute(&attributes, key) == Some("true");
-            let logs = on("access_logs.s3.enabled")
-                .then(|| attribute(&attributes, "access_logs.s3.bucket").map(str::to_owned));
+            let word = |key: &str| attribute(&attributes, key).unwrap_or_default();
+            let logs = on("access_logs.s3.enabled").then(|| {
+                place_of_logs(word("access_logs.s3.bucket"), word("access_logs.s3.prefix"))
+            });
             found.push(Found {
                 address: owned.address,
                 live: LoadBalancerLive {
@@ -155,7 +160,7 @@ impl Resource for LoadBalancer {
                             .map(|z| text(z.subnet_id())),
                     ),
                     groups: sorted(balancer.security_groups().iter().cloned()),
-                    logs: logs.flatten(),
+                    logs,
                     protection: if on("deletion_protection.enabled") {
                         Protection::On
                     } else {
@@ -282,6 +287,10 @@ impl Resource for LoadBalancer {
             .await;
         gone_is_fine(answer)
     }
+}
+
+fn place_of_logs(bucket: &str, prefix: &str) -> String {
+    format!("{bucket}/{prefix}")
 }
 
 /// All load balancers of the region.

@@ -2,9 +2,9 @@
 //!
 //! AWS cannot tag a target. A target is named after its instance: `ec2/instance:praefect-1` is
 //! `elb/target:praefect-1`; an instance that serves in several groups has one target in each, named after
-//! instance and group, `box-1-https`. The survey makes one DescribeTargetHealth for each group of ours, of
-//! which a site has a handful, and takes the names of the instances from the shared listing. Members that an
-//! Auto Scaling group put in are not ours to manage: their instances carry no address of an `ec2/instance`.
+//! instance and group, `box-1-https`. The survey makes one DescribeTargetHealth for each group of ours that no
+//! Auto Scaling group fills, and takes the names of the instances from the shared listing. Members that an
+//! Auto Scaling group put in are not ours to manage.
 //!
 //! Ready means registered, not healthy: a node answers its checks only after it has been set up.
 
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{TargetGroup, target_group};
 use crate::cloud::Fault;
+use crate::kinds::autoscaling;
 use crate::kinds::ec2::Instance;
 use crate::kinds::tagged::{gone_is_fine, output_text, text, want_text};
 use crate::resource::{
@@ -87,6 +88,7 @@ impl Resource for Target {
     // Registering what is registered changes nothing.
     const REPLAY: Replay = Replay::Name;
     const ACTIONS: &'static [&'static str] = &[
+        "autoscaling:DescribeAutoScalingGroups",
         "elasticloadbalancing:RegisterTargets",
         "elasticloadbalancing:DeregisterTargets",
         "elasticloadbalancing:DescribeTargetGroups",
@@ -119,7 +121,15 @@ impl Resource for Target {
     async fn survey(cx: &CloudCx) -> Result<Vec<Found<Self>>, Fault> {
         // Each target with the name of its instance and of its group.
         let mut seen: Vec<(TargetId, String, String)> = Vec::new();
+        let kept = autoscaling::target_groups(cx).await?;
         for (group, owned) in target_group::ours(cx).await? {
+            // Who stands in these, Auto Scaling decides.
+            if group
+                .target_group_arn()
+                .is_some_and(|arn| kept.contains(arn))
+            {
+                continue;
+            }
             for id in registered(&text(group.target_group_arn()), cx).await? {
                 if let Some(name) = instance_name(&id.instance, cx).await? {
                     seen.push((id, name, owned.address.name().to_owned()));

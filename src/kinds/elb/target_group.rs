@@ -91,6 +91,7 @@ impl Health {
                 Self::Tcp => None,
             },
             interval: INTERVAL,
+            timeout: TIMEOUT,
             in_a_row: (IN_A_ROW, IN_A_ROW),
         }
     }
@@ -120,7 +121,9 @@ pub struct LiveHealth {
     pub port: String,
     pub path: Option<String>,
     pub success: Option<String>,
+    /// Seconds, as the next.
     pub interval: i32,
+    pub timeout: i32,
     /// Good and bad checks in a row.
     pub in_a_row: (i32, i32),
 }
@@ -393,6 +396,7 @@ fn health_of(group: &Live) -> LiveHealth {
         path: when_http(group.health_check_path()),
         success: when_http(group.matcher().and_then(Matcher::http_code)),
         interval: group.health_check_interval_seconds().unwrap_or_default(),
+        timeout: group.health_check_timeout_seconds().unwrap_or_default(),
         in_a_row: (
             group.healthy_threshold_count().unwrap_or_default(),
             group.unhealthy_threshold_count().unwrap_or_default(),
