@@ -424,8 +424,10 @@ pub(super) async fn revoke(
                 .map(drop),
         }
     };
+    // The group itself may be so new that EC2 does not know it yet: that is no rule gone.
+    let without = |fault: &Fault| fault.code() == "InvalidPermission.NotFound";
     match revoke_these(all.clone()).await {
-        Err(fault) if fault.is_gone() => {}
+        Err(fault) if without(&fault) => {}
         other => return other,
     }
     if all.len() == 1 {
@@ -434,7 +436,7 @@ pub(super) async fn revoke(
     // One that is gone keeps AWS from touching the others: one by one then.
     for rule in all {
         match revoke_these(vec![rule]).await {
-            Err(fault) if fault.is_gone() => {}
+            Err(fault) if without(&fault) => {}
             other => other?,
         }
     }
