@@ -129,12 +129,16 @@ impl Stores<'_, '_> {
         } else {
             common_parameters(database)
         };
+        // A group belongs to one major version. The database moves to the next one's before its own can go, so both
+        // stand side by side for a while, and have names of their own.
+        let major = database.engine_version.major();
+        let part = format!("{}-{major}", which.part);
         let spec = rds::ParameterGroup {
-            name: self.draft.names.database_parameter_group(which.part),
-            family: format!("postgres{}", database.engine_version.major()),
+            name: self.draft.names.database_parameter_group(&part),
+            family: format!("postgres{major}"),
             parameters,
         };
-        ParameterGroupRef::Ours(self.draft.world.add(which.part, spec))
+        ParameterGroupRef::Ours(self.draft.world.add(&part, spec))
     }
 
     fn database(

@@ -410,7 +410,7 @@ fn versions_stay_as_long_as_a_recovery_point_may_name_them() {
         ProfileName::Poc2k,
         "[backup]\nimmutable_days = 90\n[backup.keep]\nmonthly = 0\n",
     );
-    assert_eq!(days(&locked, "lfs"), (36, None));
+    assert_eq!(days(&locked, "lfs"), (91, None));
     assert_eq!(days(&locked, "backups"), (90, Some(90)));
 }
 
@@ -836,8 +836,8 @@ fn an_existing_parameter_group_stands_in_for_ours() {
         "[database]\nparameter_group = \"theirs\"\n[cache]\nparameter_group = \"theirs-too\"\n",
     );
     let view = drawn(&site).view();
-    assert!(!view.contains_key("rds/parameter_group:main"));
-    assert!(view.contains_key("rds/parameter_group:praefect"));
+    assert!(!view.contains_key("rds/parameter_group:main-17"));
+    assert!(view.contains_key("rds/parameter_group:praefect-17"));
     assert!(!view.contains_key("elasticache/parameter_group:main"));
     assert_eq!(
         view["rds/db_instance:main"]["parameter_group"]["existing"],
@@ -972,7 +972,7 @@ fn lint_catches_each_sort_of_contradiction() {
         ["no-group"]
     );
     assert_eq!(
-        broken::<ParameterGroup>(ha, "rds/parameter_group:main", |g| {
+        broken::<ParameterGroup>(ha, "rds/parameter_group:main-17", |g| {
             g.parameters.remove("rds.force_ssl");
         }),
         ["plain-connections"]

@@ -74,6 +74,11 @@ pub struct ParameterGroupLive {
     pub tags: Tags,
 }
 
+/// What is so anyway, in every version of PostgreSQL that GitLab runs on, and that RDS therefore does not list among the
+/// parameters somebody set, set or not. TLS is demanded from PostgreSQL 15 on
+/// (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html>).
+const ALWAYS: [(&str, &str); 1] = [("rds.force_ssl", "1")];
+
 impl Resource for ParameterGroup {
     const KIND: Kind = Kind::new("rds/parameter_group");
     const REPLAY: Replay = Replay::Name;
@@ -101,10 +106,17 @@ impl Resource for ParameterGroup {
     }
 
     fn diff(&self, live: &ParameterGroupLive, cx: &PlanCx<'_>) -> Diff {
+        let mut have = live.parameters.clone();
+        for (name, value) in ALWAYS {
+            let wanted = self.parameters.get(name).map(String::as_str) == Some(value);
+            if wanted && !have.contains_key(name) {
+                have.insert(name.into(), value.into());
+            }
+        }
         Diff::new()
             .fixed("name", &self.name, &live.name)
             .fixed("family", &self.family, &live.family)
-            .field("parameters", &self.parameters, &live.parameters)
+            .field("parameters", &self.parameters, have)
             .field("tags", cx.tags(&Tags::new()), &live.tags)
     }
 
