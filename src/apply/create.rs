@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{LATER_ATTEMPTS, Run, Stepped, kind_of, later_pause};
+use super::{LATER_ATTEMPTS, Run, Stepped, VANISHED, kind_of, later_pause};
 use crate::cloud::Fault;
 use crate::engine::Halt;
 use crate::journal::{Phase, Record};
@@ -25,6 +25,8 @@ const LOOKS: u32 = 6;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(4);
 /// Attempts at a create whose answer was lost, or for which there was no capacity.
 const ATTEMPTS: u32 = 6;
+/// How often a thing that was just made may be unknown to AWS when it is named: a minute, with the pauses between.
+const UNHEARD: u32 = 8;
 
 /// What is known of the thing when a step begins.
 enum Known {
@@ -171,7 +173,16 @@ pub async fn finish(
         })?;
     }
     let kind = kind_of(&address)?;
-    complete(&run, kind, &address, &*resource, id, None, Origin::Found).await
+    match complete(&run, kind, &address, &*resource, id, None, Origin::Found).await {
+        // Found on its way out, and waited for until it was gone.
+        Err(Halt::Failed(Fault::Gone { code, .. })) if code == VANISHED => {
+            run.record(&Record::Gone {
+                address: address.clone(),
+            })?;
+            create(run, address, resource).await
+        }
+        other => other,
+    }
 }
 
 fn settled(
@@ -219,13 +230,15 @@ async fn make(
     run: &Run,
     address: &Address,
     resource: &dyn AnyResource,
-    token: &str,
+    first_token: &str,
     mut uncertain: bool,
 ) -> Result<(Value, Option<Value>, Origin), Halt<Fault>> {
     let kind = kind_of(address)?;
     let name = address.to_string();
+    let mut token = first_token.to_owned();
     let mut attempt = 0;
     let mut later = 0;
+    let mut unheard = 0;
     loop {
         if uncertain
             && kind.replay == Replay::TagLookup
@@ -237,7 +250,7 @@ async fn make(
         let cx = ApplyCx {
             cloud: &run.cx,
             address,
-            token,
+            token: &token,
             outputs: &outputs,
         };
         let fault = match resource.create(&cx).await {
@@ -271,6 +284,30 @@ async fn make(
                 )
                 .await?;
             }
+            // What the call names was made a moment ago, and not all of AWS has heard of it.
+            Fault::Gone { .. } if unheard < UNHEARD => {
+                attempt -= 1;
+                unheard += 1;
+                run.pause(&name, unheard, &fault, later_pause(unheard))
+                    .await?;
+            }
+            // The attempt of an earlier run came to nothing, or to something that has ended; its token is of no more use.
+            _ if uncertain && is_spent(&fault) => {
+                if let Some(found) = look(run, address, LOOKS).await? {
+                    return made(run, address, found, Origin::Found);
+                }
+                let fresh = self::token(&run.id, address);
+                if fresh == token {
+                    return Err(Halt::Failed(fault));
+                }
+                run.record(&Record::Intent {
+                    address: address.clone(),
+                    token: fresh.clone(),
+                    spec: fingerprint(&resource.spec()),
+                })?;
+                token = fresh;
+                uncertain = false;
+            }
             Fault::Capacity { .. } if attempt < ATTEMPTS => {
                 run.pause(&name, attempt, &fault, Duration::from_secs(30))
                     .await?;
@@ -283,6 +320,14 @@ async fn make(
             _ => return Err(Halt::Failed(fault)),
         }
     }
+}
+
+/// Whether AWS remembers the client token of another request, or of a thing that has ended since.
+fn is_spent(fault: &Fault) -> bool {
+    matches!(
+        fault.code(),
+        "IdempotentParameterMismatch" | "IdempotentInstanceTerminated"
+    )
 }
 
 fn made(

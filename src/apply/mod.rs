@@ -113,8 +113,8 @@ impl Run {
             Waited::Broken(message) => Err(Halt::Failed(Fault::Broken { call, message })),
             Waited::Absent => Err(Halt::Failed(Fault::Gone {
                 call,
-                code: String::new(),
-                message: "it vanished".into(),
+                code: VANISHED.into(),
+                message: "it vanished while it was waited for".into(),
             })),
             Waited::Interrupted => Err(Halt::Interrupted),
             Waited::TooLong(status) => Err(Halt::Failed(Fault::Later {
@@ -126,6 +126,9 @@ impl Run {
         }
     }
 }
+
+/// The code of a fault that AWS did not word: something seen is not there any more.
+const VANISHED: &str = "vanished";
 
 /// The registry's line for an address.
 fn kind_of(address: &Address) -> Result<&'static crate::resource::KindInfo, Halt<Fault>> {

@@ -38,7 +38,12 @@ struct Ticket {
     left: u32,
     tell: oneshot::Sender<Waited>,
     status: String,
+    /// Listings in a row that did not show it, after one that did.
+    missed: Option<u32>,
 }
+
+/// Listings without a thing they showed before, until it counts as gone: one may come from a place that lags.
+const MISSED: u32 = 3;
 
 /// One loop per kind with somebody waiting. Cheap to clone.
 #[derive(Clone)]
@@ -88,6 +93,7 @@ impl Poller {
             left: patience(kind),
             tell,
             status: String::new(),
+            missed: None,
         };
         let first = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,7 +167,15 @@ impl Poller {
                 left.push(ticket);
                 continue;
             };
+            ticket.missed = match (readiness, ticket.missed) {
+                (Readiness::Absent, missed) => missed.map(|n| n + 1),
+                _ => Some(0),
+            };
             let status = match (ticket.until, readiness) {
+                (Until::Ready, Readiness::Absent) if ticket.missed >= Some(MISSED) => {
+                    let _ = ticket.tell.send(Waited::Absent);
+                    continue;
+                }
                 (Until::Ready, Readiness::Ready(output)) => {
                     let _ = ticket.tell.send(Waited::Ready(output.clone()));
                     continue;
