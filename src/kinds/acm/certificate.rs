@@ -3,7 +3,11 @@
 //! Ready once ACM says which records prove it; the wait until it is issued is [`super::Validation`]'s.
 //! ACM describes one certificate a call, and a site has one.
 
-use aws_sdk_acm::types::{CertificateDetail, CertificateStatus, Tag, ValidationMethod};
+use std::sync::Arc;
+
+use aws_sdk_acm::types::{
+    CertificateDetail, CertificateStatus, CertificateSummary, Tag, ValidationMethod,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::cloud::Fault;
@@ -227,20 +231,51 @@ pub(in crate::kinds) async fn ours(cx: &CloudCx) -> Result<Vec<(CertificateDetai
     cx.once("certificates", || ask_ours(cx)).await
 }
 
+/// Whether a certificate of the account that is not the site's holds this domain, and so leans on its proof.
+pub(in crate::kinds) async fn others_prove(domain: &str, cx: &CloudCx) -> Result<bool, Fault> {
+    let ours = ours(cx).await?;
+    let is_ours = |arn: Option<&str>| ours.iter().any(|(d, _)| d.certificate_arn() == arn);
+    let wildcard = format!("*.{domain}");
+    Ok(all(cx).await?.iter().any(|one| {
+        let lost = one.status().is_some_and(|status| {
+            !matches!(
+                status,
+                CertificateStatus::Issued | CertificateStatus::PendingValidation
+            )
+        });
+        let holds = |name: &str| name == domain || name == wildcard;
+        let names = one.subject_alternative_name_summaries().iter();
+        !lost
+            && !is_ours(one.certificate_arn())
+            && names
+                .map(String::as_str)
+                .chain(one.domain_name())
+                .any(holds)
+    }))
+}
+
+/// All certificates of the region, asked for once.
+async fn all(cx: &CloudCx) -> Result<Arc<Vec<CertificateSummary>>, Fault> {
+    cx.once("all certificates", || async {
+        let listed = cx
+            .read("acm:ListCertificates", || {
+                cx.aws()
+                    .acm
+                    .list_certificates()
+                    .into_paginator()
+                    .items()
+                    .send()
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        Ok(Arc::new(listed))
+    })
+    .await
+}
+
 async fn ask_ours(cx: &CloudCx) -> Result<Vec<(CertificateDetail, Owned)>, Fault> {
-    let listed = cx
-        .read("acm:ListCertificates", || {
-            cx.aws()
-                .acm
-                .list_certificates()
-                .into_paginator()
-                .items()
-                .send()
-                .collect::<Result<Vec<_>, _>>()
-        })
-        .await?;
     let mut ours = Vec::new();
-    for summary in listed {
+    for summary in all(cx).await?.iter() {
         let arn = text(summary.certificate_arn());
         let owned = match whose(&Certificate::KIND, &arn, &arn, cx).await? {
             Whose::Listed(owned) => Some(owned),

@@ -4,7 +4,9 @@ mod certificate;
 mod validation;
 
 pub use self::certificate::{Certificate, CertificateOutput, ValidationRecord};
-pub(super) use self::certificate::{ours as certificates_of_ours, records as validation_records};
+pub(super) use self::certificate::{
+    others_prove, ours as certificates_of_ours, records as validation_records,
+};
 pub use self::validation::{Validation, ValidationOutput};
 use crate::resource::KindInfo;
 

@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cloud::Fault;
-use crate::kinds::acm::{Certificate, ValidationRecord, certificates_of_ours, validation_records};
+use crate::kinds::acm::{
+    Certificate, ValidationRecord, certificates_of_ours, others_prove, validation_records,
+};
 use crate::kinds::ec2::{ElasticIp, addresses_of_ours};
 use crate::kinds::elb::{LoadBalancer, balancers_of_ours};
 use crate::kinds::tagged::{gone_is_fine, text};
@@ -349,6 +351,9 @@ impl Resource for Record {
                 Ok(None) => return Ok(()),
                 Err(fault) => return gone_is_fine::<()>(Err(fault)),
             };
+            if leads_elsewhere(&live(&id.zone, &set), cx).await? {
+                return Ok(());
+            }
             let batch = batch(ChangeAction::Delete, &set)?;
             last = cx
                 .put(CHANGE, || {
@@ -368,6 +373,24 @@ impl Resource for Record {
         }
         gone_is_fine(last)
     }
+}
+
+/// Whether a record that was the site's serves somebody else by now, and stays when the site goes: an alias or an
+/// address that leads to another balancer or machine, to the successor of a site that moved; or the proof of a domain
+/// that another certificate of the account still needs. ACM asks for the same proof for each of an account's
+/// certificates for a domain.
+async fn leads_elsewhere(record: &RecordLive, cx: &CloudCx) -> Result<bool, Fault> {
+    if record.kind == "CNAME" {
+        let domain = record.name.split_once('.').map_or("", |(_, domain)| domain);
+        return others_prove(domain, cx).await;
+    }
+    let marks = Marks::of(cx).await?;
+    let ours = match record.ttl {
+        None => &marks.balancers,
+        Some(_) => &marks.addresses,
+    };
+    // With nothing of ours left to compare with, it leads to what is gone.
+    Ok(!ours.is_empty() && !ours.contains(&record.value))
 }
 
 fn batch(action: ChangeAction, set: &ResourceRecordSet) -> Result<ChangeBatch, Fault> {
