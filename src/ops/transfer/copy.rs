@@ -29,8 +29,9 @@ pub struct Copied {
     pub kept: u64,
 }
 
-/// Pieces of a copy in parts: 5 TiB are 5,120 of them, and each takes S3 some seconds.
-const COPY_PART: u64 = 1024 * MIB;
+/// What S3 copies in one call: a whole object, or a piece of a larger one; 5 TiB are 5,120 pieces. It would take 5 GiB,
+/// but answers when it is done, and from region to region not within the time that a call has.
+pub(super) const COPY_PART: u64 = 1024 * MIB;
 
 /// How many objects are copied between two notes of how far it is.
 const NOTE_EVERY: u64 = 256;

@@ -29,13 +29,15 @@ mod tree;
 mod upload;
 mod verify;
 mod walk;
+mod whole;
 
 use std::path::PathBuf;
 
 use crate::resource::CloudCx;
 
 use self::budget::Budget;
-use self::parts::{LARGEST_PART, MIB};
+use self::copy::COPY_PART;
+use self::parts::MIB;
 use self::progress::Meter;
 
 pub use self::copy::Copied;
@@ -138,7 +140,7 @@ impl Transfer {
             cx,
             budget: Budget::new(memory),
             memory,
-            largest_copy: LARGEST_PART,
+            largest_copy: COPY_PART,
             journals: None,
             progress: None,
         }
@@ -152,7 +154,7 @@ impl Transfer {
         self
     }
 
-    /// From where on S3 copies in parts, 5 GiB: what S3 takes in one call. A store that takes less needs less.
+    /// From where on S3 copies in parts, 1 GiB. A store that takes less in one call needs less.
     #[must_use]
     pub fn with_largest_copy(mut self, bytes: u64) -> Self {
         self.largest_copy = bytes;

@@ -13,8 +13,8 @@ const USUAL: u64 = 16 * MIB;
 /// Parts of one upload.
 const MOST_PARTS: u64 = 10_000;
 
-/// The largest part, and the largest piece that S3 copies at once.
-pub(super) const LARGEST_PART: u64 = 5 * 1024 * MIB;
+/// The largest part.
+const LARGEST_PART: u64 = 5 * 1024 * MIB;
 
 /// The largest object.
 const LARGEST: u64 = 5 * MIB * MIB;
@@ -56,6 +56,7 @@ pub fn stream_limit(memory: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::copy::COPY_PART;
     use super::*;
 
     const GIB: u64 = 1024 * MIB;
@@ -70,6 +71,8 @@ mod tests {
         assert_eq!(part_size(GIB).unwrap(), 16 * MIB);
         assert_eq!(part_size(LARGEST).unwrap(), 525 * MIB);
         assert!(part_size(LARGEST + 1).is_err());
+        let copied = LARGEST.div_ceil(COPY_PART);
+        assert!(copied <= MOST_PARTS, "{copied} pieces of a copy");
     }
 
     #[test]

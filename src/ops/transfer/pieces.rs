@@ -13,7 +13,7 @@ use super::multipart::{plain_etag, size};
 use super::parts::MIB;
 use super::progress::Meter;
 use super::spawned::{Spawned, spawn};
-use super::{Object, PARTS_AT_ONCE, Transfer, TransferFault};
+use super::{Object, PARTS_AT_ONCE, Place, Transfer, TransferFault};
 
 /// What one call fetches. An object up to this size is one call. Larger pieces are no faster, and the allocator keeps
 /// more of them than are in use.
@@ -131,7 +131,7 @@ impl Pieces {
     }
 }
 
-fn check_size(object: &Object, bytes: u64) -> Result<(), TransferFault> {
+pub(super) fn check_size(object: &Object, bytes: u64) -> Result<(), TransferFault> {
     match object.bytes {
         Some(wanted) if wanted != bytes => Err(TransferFault::damaged(
             &object.place,
@@ -155,7 +155,8 @@ async fn fetch(
     range: Option<&Range>,
     bytes: u64,
 ) -> Result<(Vec<u8>, String), TransferFault> {
-    // Where nobody else knows what it should be, S3's own checksum is compared.
+    // Where nobody else knows what it should be, S3's own checksum is compared. It has none of a range; a verification
+    // therefore reads such objects in one piece (`whole.rs`).
     let mode = (object.sha256.is_none() && range.is_none()).then_some(ChecksumMode::Enabled);
     let size = usize::try_from(bytes).unwrap_or_default();
     let body = transfer
@@ -191,19 +192,27 @@ async fn fetch(
         .await?;
     match body {
         Came::Whole(content, etag) => Ok((content, etag)),
-        Came::Mismatch => Err(TransferFault::damaged(
-            &object.place,
-            "its content does not fit the checksum that S3 keeps of it",
-        )),
+        Came::Mismatch => Err(misfit(&object.place)),
     }
 }
 
-fn broken<E>(error: aws_smithy_types::byte_stream::error::Error) -> SdkError<E, HttpResponse> {
+/// What [`is_mismatch`] means.
+pub(super) fn misfit(place: &Place) -> TransferFault {
+    TransferFault::damaged(
+        place,
+        "its content does not fit the checksum that S3 keeps of it",
+    )
+}
+
+/// A body that ended too early, as a call to be repeated.
+pub(super) fn broken<E>(
+    error: aws_smithy_types::byte_stream::error::Error,
+) -> SdkError<E, HttpResponse> {
     SdkError::dispatch_failure(ConnectorError::io(Box::new(error)))
 }
 
 /// The SDK tells a mismatch as one of many reasons why a body ended; its type is not public.
-fn is_mismatch(error: &aws_smithy_types::byte_stream::error::Error) -> bool {
+pub(super) fn is_mismatch(error: &aws_smithy_types::byte_stream::error::Error) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         if error.to_string().contains("checksum mismatch") {

@@ -46,8 +46,8 @@ impl Lines {
 
 impl Transfer {
     /// Downloads everything whose key begins as `of`, as it is now; the rest of the key is the path below `folder`.
-    /// Run again, it leaves what is there with the right size. Contents are checked against S3's own checksums, where
-    /// it has some; [`Self::restore_index`] checks more.
+    /// Run again, it leaves what is there with the right size. Contents of up to 2 MiB are checked against S3's own
+    /// checksums, where it has some; [`Self::restore_index`] checks more.
     pub async fn restore_prefix(
         &self,
         of: &Place,

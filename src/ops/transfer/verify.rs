@@ -74,14 +74,18 @@ struct Read {
 impl Transfer {
     /// Reads an object back, and compares what is known of it. None: it is as it was saved. Errors are only about the
     /// reading.
+    ///
+    /// Where its SHA-256 is not known, its content is compared with the checksum that S3 keeps of the whole object. One
+    /// that S3 keeps none of (some uploads in parts, some from before 2025) was read to its end and has the right size;
+    /// no more is known of it. That its tag may be its MD5 is not made use of.
     pub async fn verify_object(&self, object: &Object) -> Result<Option<Problem>, TransferFault> {
         let meter = self.meter(object.bytes);
         self.verify_counted(object, None, &meter).await
     }
 
     /// Compares a list in `list_bucket` with what is in a bucket now (or, where the list names versions, is still
-    /// kept there): existence and size of every object, and the content of a share of them, chosen by `seed`.
-    /// `of` is where the objects are, and the beginning of their keys.
+    /// kept there): existence and size of every object, and the content of a share of them, chosen by `seed`, as
+    /// [`Self::verify_object`] does. `of` is where the objects are, and the beginning of their keys.
     pub async fn verify_index(
         &self,
         list_bucket: &str,
@@ -147,38 +151,51 @@ impl Transfer {
         etag: Option<&str>,
         meter: &Meter,
     ) -> Result<Option<Problem>, TransferFault> {
-        let problem = match self.read_through(object, meter).await {
-            Ok((sha256, is)) => match (object.sha256, etag) {
-                (Some(wanted), _) if wanted != sha256 => Some(Problem::Content(format!(
-                    "its SHA-256 is {sha256} and should be {wanted}"
-                ))),
-                (None, Some(wanted)) if wanted != is => Some(Problem::Content(format!(
-                    "its tag is {is} and should be {wanted}"
-                ))),
-                _ => None,
-            },
-            Err(TransferFault::Damaged { why, .. }) => Some(Problem::Content(why)),
-            Err(TransferFault::Cloud(fault)) if fault.is_gone() => Some(Problem::Missing),
-            Err(TransferFault::Cloud(fault)) if fault.code() == "PreconditionFailed" => {
-                Some(Problem::Content("it changed while it was read".into()))
-            }
-            Err(fault) => return Err(fault),
+        let compared = match object.sha256 {
+            Some(wanted) => self.compare_sha256(object, wanted, meter).await,
+            None => self.compare_with_s3(object, etag, meter).await,
         };
-        Ok(problem)
+        match compared {
+            Err(TransferFault::Damaged { why, .. }) => Ok(Some(Problem::Content(why))),
+            Err(TransferFault::Cloud(fault)) if fault.is_gone() => Ok(Some(Problem::Missing)),
+            Err(TransferFault::Cloud(fault)) if fault.code() == "PreconditionFailed" => Ok(Some(
+                Problem::Content("it changed while it was read".into()),
+            )),
+            other => other,
+        }
     }
 
-    /// Reads all of an object; its SHA-256 and its tag.
-    async fn read_through(
+    /// Reads all of an object, several pieces at once.
+    async fn compare_sha256(
         &self,
         object: &Object,
+        wanted: Digest,
         meter: &Meter,
-    ) -> Result<(Digest, String), TransferFault> {
+    ) -> Result<Option<Problem>, TransferFault> {
         let mut pieces = Pieces::new(self, object, 0, meter);
         let mut sha256 = Sha256::new();
         while let Some(piece) = pieces.next().await? {
             sha256 = blocking(move || Ok(sha256.chain_update(&piece.content))).await?;
         }
-        Ok((Digest::finish(sha256), pieces.look().await?.etag))
+        let is = Digest::finish(sha256);
+        if is == wanted {
+            return Ok(None);
+        }
+        Ok(Some(Problem::Content(format!(
+            "its SHA-256 is {is} and should be {wanted}"
+        ))))
+    }
+
+    /// Reads all of an object of which only S3 knows a checksum.
+    async fn compare_with_s3(
+        &self,
+        object: &Object,
+        etag: Option<&str>,
+        meter: &Meter,
+    ) -> Result<Option<Problem>, TransferFault> {
+        let is = self.stream_whole(object, meter).await?;
+        let other = etag.filter(|wanted| *wanted != is);
+        Ok(other.map(|wanted| Problem::Content(format!("its tag is {is} and should be {wanted}"))))
     }
 }
 

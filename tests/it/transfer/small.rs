@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use gantry::cloud::Fault;
 use gantry::ops::point::ObjectIndex;
 use gantry::ops::transfer::{
-    Digest, Findings, Moved, Object, Overwrite, Place, Problem, Restored, Share, Stored,
+    Digest, Findings, IndexLine, Moved, Object, Overwrite, Place, Problem, Restored, Share, Stored,
     TransferFault,
 };
 
@@ -371,6 +372,79 @@ fn damage_is_found_and_named() {
             }
         };
         assert!(matches!(fault, TransferFault::Damaged { .. }), "{fault}");
+    });
+}
+
+/// A list of these objects, in the order of their keys, as one of a bucket that others write: it knows no SHA-256.
+async fn listed(server: &Server, all: &[Stored]) -> ObjectIndex {
+    let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
+    for stored in all {
+        let line = IndexLine {
+            key: stored.place.key.clone(),
+            version: None,
+            bytes: stored.bytes,
+            etag: stored.etag.clone(),
+            sha256: None,
+        };
+        writeln!(gzip, "{}", serde_json::to_string(&line).unwrap()).unwrap();
+    }
+    let list = server
+        .transfer()
+        .upload_bytes(gzip.finish().unwrap(), &at("list.gz"), Overwrite::Allowed)
+        .await
+        .unwrap();
+    ObjectIndex {
+        key: list.place.key,
+        sha256: list.sha256.to_string(),
+        count: all.len() as u64,
+        bytes: all.iter().map(|stored| stored.bytes).sum(),
+    }
+}
+
+#[test]
+fn damage_to_what_others_wrote_is_found_by_the_checksum_that_s3_keeps() {
+    run(async {
+        let server = Server::start();
+        let mut all = vec![];
+        for key in ["o/damaged", "o/good"] {
+            let stored = server
+                .transfer()
+                .upload_bytes(noise(11, 3 * MIB), &at(key), Overwrite::Allowed)
+                .await
+                .unwrap();
+            all.push(stored);
+        }
+        let list = listed(&server, &all).await;
+        let verify = async |share: Share| {
+            server
+                .transfer()
+                .verify_index(BUCKET, &list, &at("o/"), share, 1)
+                .await
+                .unwrap()
+        };
+        let findings = verify(Share::ALL).await;
+        assert!(findings.is_good(), "{findings:?}");
+        assert_eq!((findings.read, findings.read_bytes), (2, 6 * MIB as u64));
+
+        let damaged = server.file(BUCKET, "o/damaged");
+        std::fs::write(damaged, noise(12, 3 * MIB)).unwrap();
+        let findings = verify(Share::NONE).await;
+        assert!(findings.is_good(), "{findings:?}");
+        assert_eq!((findings.count, findings.read), (2, 0));
+
+        // What comes first is put off: the list, and one of the objects.
+        server.faults(|call, count| match (call, count) {
+            ("get_object", 1 | 3) => Fate::SlowDown,
+            _ => Fate::Pass,
+        });
+        let findings = verify(Share::ALL).await;
+        let [(key, problem)] = findings.problems.as_slice() else {
+            panic!("{findings:?}");
+        };
+        assert_eq!(key, "o/damaged");
+        assert!(problem.to_string().contains("checksum"), "{problem}");
+        let calls = server.calls("get_object");
+        assert_eq!(calls, 3 + 2, "each object is one call, and no ranges");
     });
 }
 
