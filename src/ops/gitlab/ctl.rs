@@ -10,6 +10,10 @@ use crate::shell::{Command, Shell};
 /// (doc/administration/backup_restore/restore_gitlab.md).
 pub const WORKERS: [&str; 2] = ["puma", "sidekiq"];
 
+/// How long runit waits for a service to come up or go down, in seconds, before it calls that a failure. Its own seven
+/// are not enough for Sidekiq, which gives its jobs 25 to come to an end, nor for a Puma that answers its last requests.
+const PATIENCE: &str = "120";
+
 /// A service of the package on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
@@ -20,6 +24,7 @@ pub struct Service {
 fn ctl(verb: &str) -> Command {
     Command::new("gitlab-ctl")
         .arg(verb)
+        .env("SVWAIT", PATIENCE)
         .timeout(Duration::from_mins(5))
         .sudo()
 }
