@@ -257,7 +257,8 @@ const LEAST_HORIZON_DAYS: u32 = 30;
 
 impl Backup {
     /// For how many days a version of an object must outlive its deletion, so that every recovery point that may name
-    /// it still finds it: the age that the oldest kept point may have, and a day more, and at least 30.
+    /// it still finds it: the age that the oldest kept point may have, and a day more, and at least 30. A point that is
+    /// held by object lock is kept, whatever the rules say.
     ///
     /// A rule keeps one point a period, and counts only periods that have one. With a point a day, `hourly = 24`
     /// reaches back 24 days. A point that is pinned may grow older than that.
@@ -289,6 +290,7 @@ impl Backup {
             .unwrap_or(0);
         oldest
             .div_ceil(DAY)
+            .max(self.immutable_days.unwrap_or(0))
             .saturating_add(1)
             .max(LEAST_HORIZON_DAYS)
     }
@@ -445,6 +447,12 @@ mod tests {
         assert_eq!(with("weekly sun 02:30", 0, 8, 0, 0), 57, "a point a week");
         assert_eq!(with("0 */7 * * *", 400, 0, 0, 0), 118, "seven hours apart");
         assert_eq!(with("off", 400, 1, 0, 0), 30, "points by hand, or none");
+        let held = |days| Backup {
+            immutable_days: Some(days),
+            ..Backup::default()
+        };
+        assert_eq!(held(14).horizon_days(), 12 * 31 + 1);
+        assert_eq!(held(400).horizon_days(), 401, "the hold lasts longer");
     }
 
     #[test]

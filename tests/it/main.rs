@@ -49,6 +49,7 @@ mod preflight;
 mod probe;
 mod profiles;
 mod prune;
+mod refusals;
 mod render;
 mod restore;
 mod restore_crash;

@@ -8,7 +8,7 @@ use super::plan::{How, PartPlan};
 use crate::blueprint::Role;
 use crate::cloud::Fault;
 use crate::ops::OpsFault;
-use crate::ops::gitlab::{self, Installed};
+use crate::ops::gitlab::{self, Check, Installed};
 use crate::ops::point::{Engines, Gitlab};
 use crate::ops::snapshot::database;
 
@@ -21,6 +21,8 @@ const STAGED: [&str; 2] = [
 ];
 /// The metadata of a server-side backup, generously.
 const SMALL: u64 = 1 << 30;
+/// How many findings of one check are told: a lost Gitaly node may take thousands of repositories with it.
+const TOLD: usize = 5;
 
 /// What came of one look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,13 +122,15 @@ pub async fn check(taking: &Taking, parts: &[PartPlan]) -> Checked {
     } else {
         (vec![], None)
     };
-    let (busy, space, database, stores, many) = futures::join!(
+    let (cluster, busy, space, database, stores, many) = futures::join!(
+        cluster(taking, parts),
         busy(taking, parts),
         space(taking, parts),
         databases(taking, parts),
         stores(taking, parts),
         many_snapshots(taking, parts),
     );
+    looked.extend(cluster);
     looked.extend(many);
     looked.extend(busy);
     looked.extend(space);
@@ -243,6 +247,41 @@ fn runs_backup(parts: &[PartPlan]) -> bool {
     parts
         .iter()
         .any(|part| matches!(part.how, How::Archive { .. } | How::GitalyServerSide))
+}
+
+/// Whether Praefect reaches a whole copy of every repository: of those that it does not reach, Gitaly saves nothing.
+async fn cluster(taking: &Taking, parts: &[PartPlan]) -> Option<Looked> {
+    if !runs_backup(parts) {
+        return None;
+    }
+    let node = taking.hosts.of_role(Role::Praefect).into_iter().next()?;
+    let name = Check::DataLoss.name();
+    let asked = async {
+        let shell = taking.hosts.shell(&node)?;
+        gitlab::check(shell.as_ref(), Check::DataLoss).await
+    };
+    Some(match asked.await {
+        Ok(found) if found.ok => {
+            Looked::pass(name, format!("{node} reaches a copy of every repository"))
+        }
+        Ok(found) => Looked::new(
+            name,
+            Verdict::Fail,
+            format!("{node}: {}", first_of(&found.findings)),
+            "bring the Gitaly nodes back that Praefect does not reach (`praefect dial-nodes` names them); what to do about repositories that are lost is in GitLab's documentation (administration/gitaly/praefect/recovery)",
+        ),
+        Err(fault) => Looked::fault(name, &fault),
+    })
+}
+
+/// The first findings, and how many more there are.
+fn first_of(findings: &[String]) -> String {
+    let told = findings.len().min(TOLD);
+    let text = findings[..told].join(", ");
+    match findings.len() - told {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
 }
 
 /// Whether somebody else's backup or restore runs: GitLab refuses a second one.
@@ -483,6 +522,16 @@ mod tests {
             "2 x 10.0 GiB (staged, and the archive) + 1.0 GiB = 21.0 GiB"
         );
         assert_eq!(need(0).0, SMALL);
+    }
+
+    #[test]
+    fn of_many_findings_the_first_are_told() {
+        let findings: Vec<String> = (1..=7).map(|number| format!("{number}.git")).collect();
+        assert_eq!(first_of(&findings[..2]), "1.git, 2.git");
+        assert_eq!(
+            first_of(&findings),
+            "1.git, 2.git, 3.git, 4.git, 5.git and 2 more"
+        );
     }
 
     #[test]

@@ -375,6 +375,29 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     )
 }
 
+/// The points that a prune shows to go.
+fn going(policy: &Policy, points: &[Candidate]) -> BTreeSet<PointId> {
+    let verdicts = judge(policy, at("2028-01-01T00:00:00Z"), points);
+    let going = verdicts
+        .into_iter()
+        .filter(|verdict| verdict.fate == Fate::Drop);
+    going.map(|verdict| verdict.id).collect()
+}
+
+/// A prune on a shelf of points, as its runbook has it: all that go are marked before any is removed. It is killed
+/// after so many steps.
+fn prune(policy: &Policy, shelf: &mut Vec<Candidate>, steps: usize) {
+    let going: Vec<PointId> = going(policy, shelf).into_iter().collect();
+    let marked = steps.min(going.len());
+    let removed = (steps - marked).min(going.len());
+    for point in shelf.iter_mut() {
+        if going[..marked].contains(&point.id) {
+            point.condition = Condition::Dropping;
+        }
+    }
+    shelf.retain(|point| !going[..removed].contains(&point.id));
+}
+
 /// The bucket a moment is in, worked out another way than by the label.
 fn bucket(span: Span, zone: &TimeZone, at: Timestamp) -> (i64, i64, i64) {
     let at = at.to_zoned(zone.clone());
@@ -435,6 +458,25 @@ proptest! {
         for verdict in &second {
             prop_assert_eq!(verdict.fate, Fate::Keep, "{}: {}", &verdict.id, verdict.why());
         }
+    }
+
+    #[test]
+    fn what_goes_is_what_was_shown_wherever_the_run_was_cut(
+        points in any_points(),
+        policy in any_policy(),
+        steps in 0..120_usize,
+    ) {
+        let shown = going(&policy, &points);
+        let mut shelf = points.clone();
+        prune(&policy, &mut shelf, steps);
+        prune(&policy, &mut shelf, usize::MAX);
+        let left: BTreeSet<&PointId> = shelf.iter().map(|point| &point.id).collect();
+        let gone: BTreeSet<PointId> = points.iter()
+            .map(|point| point.id.clone())
+            .filter(|id| !left.contains(id))
+            .collect();
+        prop_assert_eq!(gone, shown);
+        prop_assert_eq!(going(&policy, &shelf), BTreeSet::new(), "nothing is left to drop");
     }
 
     #[test]

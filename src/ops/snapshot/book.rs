@@ -23,8 +23,8 @@ use crate::engine::Halt;
 use crate::ops::OpsFault;
 use crate::ops::backup::{
     Ask, Attempted, Checked, Closed, Copied, How, Mode, PartPlan, Saved, Saving, Taking, Trouble,
-    add_manifest, attempt, begun, check, closed, copy_database, copy_key, database_part,
-    instance_part, kept,
+    Wanted, add_manifest, attempt, begun, check, closed, copy_database, copy_key, database_part,
+    instance_part, kept, plan,
 };
 use crate::ops::gitlab::{Thawed, freeze, start_workers, stop_workers, thaw};
 use crate::ops::point::{DiskImage, Outcome, PartName, PointId, Purpose, RegionCopy, Way};
@@ -240,11 +240,12 @@ impl Shared {
         act(move |_| {
             let shared = self.clone();
             async move {
-                shared.thaw().await?;
+                // A disk lets go by itself; workers do not start by themselves.
+                let thawed = shared.thaw().await;
                 if shared.pauses() {
                     shared.start().await?;
                 }
-                Ok(())
+                Ok(thawed?)
             }
         })
     }
@@ -281,7 +282,7 @@ impl Shared {
             return Err(fault.into());
         }
         let moment = self.begin(cx).await;
-        self.thaw().await?;
+        let thawed = self.thaw().await;
         if self.pauses() {
             self.start().await?;
             cx.note(format!(
@@ -289,6 +290,7 @@ impl Shared {
                 cx.clock.since(began).as_secs()
             ));
         }
+        thawed?;
         moment
     }
 
@@ -519,7 +521,20 @@ impl Shared {
             troubles.extend(saved.trouble);
             parts.push(saved.part);
         }
-        let purpose = Purpose::Snapshot;
+        let ground = &self.taking.ground;
+        let all = plan(
+            &ground.sizes,
+            &ground.fleet,
+            &ground.names,
+            Purpose::Snapshot,
+            &Wanted::All,
+        )?;
+        let is_there = |wanted: &PartPlan| parts.iter().any(|part| part.name == wanted.name);
+        let purpose = if all.iter().all(is_there) {
+            Purpose::Snapshot
+        } else {
+            Purpose::Partial
+        };
         Ok(closed(
             &self.taking,
             &self.point,

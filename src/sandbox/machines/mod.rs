@@ -57,6 +57,9 @@ struct State {
     nodes: BTreeMap<String, Node>,
     /// Repositories with missing objects: no backup of them succeeds.
     broken: BTreeSet<String>,
+    /// Repositories of a cluster of which Praefect reaches no copy.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    lost: BTreeSet<String>,
     /// Volumes that came in the place of others, by node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     mounted: BTreeMap<String, String>,
@@ -73,6 +76,9 @@ struct Node {
     files: BTreeMap<String, String>,
     /// The mark of the secrets that the node's Rails runs with, as of the last reconfigure.
     mark: Option<String>,
+    /// Bytes that are free on its disks, where somebody filled them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    free: Option<u64>,
 }
 
 /// A long command.
@@ -248,6 +254,23 @@ impl Machines {
         }
         self.inner.save(&state)
     }
+
+    /// From now on Praefect reaches no copy of this project's repository.
+    pub async fn lose_repository(&self, project: &str) -> Result<(), PlayError> {
+        let mut state = self.inner.state.lock().await;
+        let picture = self.inner.picture(&state).await.map_err(PlayError)?;
+        if let Some(path) = picture.database.projects.get(project) {
+            state.lost.insert(path.clone());
+        }
+        self.inner.save(&state)
+    }
+
+    /// Somebody fills the disks of a node: so many bytes are left.
+    pub async fn fill(&self, node: &str, left: u64) -> Result<(), PlayError> {
+        let mut state = self.inner.state.lock().await;
+        state.nodes.entry(node.to_owned()).or_default().free = Some(left);
+        self.inner.save(&state)
+    }
 }
 
 fn add(picture: &mut Picture, number: usize) {
@@ -316,7 +339,11 @@ impl Inner {
                 let mounted = state.mounted.get(&host.name);
                 Some(Store::Volume(mounted.unwrap_or(id).clone()))
             }
-            Place::AfterInstall(_) => None,
+            // The journal does not know the one that a restore has just put in; the node has it mounted all the same.
+            Place::AfterInstall(_) => {
+                let mounted = state.mounted.get(&host.name);
+                mounted.map(|id| Store::Volume(id.clone()))
+            }
         })
         .collect()
     }

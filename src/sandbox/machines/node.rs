@@ -1,5 +1,6 @@
 //! One played node: what it answers to each command.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,6 +16,10 @@ use crate::ops::point::Edition;
 use crate::shell::{
     Command, Content, Exit, Hop, Place, RemoteFile, RemotePath, Shell, ShellFault, Status,
 };
+
+/// How large a node's disks are, and what is free on them.
+const DISK: u64 = 100 << 30;
+const FREE: u64 = 80 << 30;
 
 /// What a command answers.
 pub(super) struct Said {
@@ -109,7 +114,11 @@ impl PlayedNode {
             return self.script(state, rest[1], &rest[3..], input).await;
         }
         match *program {
-            "df" => Ok(Said::out("1B-blocks Avail\n107374182400 85899345920\n")),
+            "df" => {
+                let node = state.nodes.get(&self.name);
+                let free = node.and_then(|node| node.free).unwrap_or(FREE);
+                Ok(Said::out(format!("1B-blocks Avail\n{DISK} {free}\n")))
+            }
             "du" => {
                 let size = state
                     .nodes
@@ -184,9 +193,7 @@ impl PlayedNode {
             }
             "/opt/gitlab/embedded/bin/praefect" if self.role == Role::Praefect => {
                 Ok(match rest.last() {
-                    Some(&"dataloss") => {
-                        Said::out("Virtual storage: default\n  All repositories are available!\n")
-                    }
+                    Some(&"dataloss") => Said::out(data_loss(&state.lost)),
                     Some(&("check" | "dial-nodes")) => Said::out("OK\n"),
                     _ => Said::fail(2, "praefect: unknown subcommand"),
                 })
@@ -459,6 +466,7 @@ impl PlayedNode {
                     "I, [x]  INFO -- : - User failures: {failures}\nI, [x]  INFO -- : Done!\n"
                 )))
             }
+            ["cache:clear"] => Ok(Said::out("")),
             ["gitlab:artifacts:check" | "gitlab:lfs:check" | "gitlab:uploads:check"] => {
                 Ok(Said::out("- 1..9: Failures: 0\nDone!\n"))
             }
@@ -551,6 +559,22 @@ impl PlayedNode {
         }
         Ok(Said::out(tar.into_inner().map_err(|e| e.to_string())?))
     }
+}
+
+/// What `praefect dataloss` writes (doc/administration/gitaly/praefect/recovery.md).
+fn data_loss(lost: &BTreeSet<String>) -> String {
+    let storage = "Virtual storage: default\n";
+    if lost.is_empty() {
+        return format!("{storage}  All repositories are available!\n");
+    }
+    let line = |path: &String| {
+        format!(
+            "    {path}.git (unavailable):\n      Primary: gitaly-1\n      In-Sync Storages:\n        \
+             gitaly-1, assigned host, unhealthy\n"
+        )
+    };
+    let lines: String = lost.iter().map(line).collect();
+    format!("{storage}  Repositories:\n{lines}")
 }
 
 fn unknown(program: &str) -> Said {
