@@ -2,6 +2,7 @@
 
 pub mod create;
 mod list;
+mod open;
 mod pin;
 mod prune;
 mod show;
@@ -26,7 +27,7 @@ use crate::ui::human;
 pub use self::list::list_of;
 pub use self::prune::prune_of;
 
-/// Take, list, show, verify, keep and remove recovery points.
+/// Take, list, show, verify, open, keep and remove recovery points.
 ///
 /// A recovery point is one moment of the site: database, Git data, objects, secrets and configuration, named by one
 /// signed manifest in the backup bucket.
@@ -42,6 +43,7 @@ enum BackupCommand {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Verify(verify::VerifyArgs),
+    Open(open::OpenArgs),
     Prune(prune::PruneArgs),
     Pin(pin::PinArgs),
     Unpin(pin::UnpinArgs),
@@ -61,6 +63,7 @@ pub async fn run(app: &App, args: &BackupArgs) -> Result<Exit, CliError> {
         BackupCommand::List(args) => list::run(app, args).await,
         BackupCommand::Show(args) => show::run(app, args).await,
         BackupCommand::Verify(args) => verify::run(app, args).await,
+        BackupCommand::Open(args) => open::run(app, args).await,
         BackupCommand::Prune(args) => prune::run(app, args).await,
         BackupCommand::Pin(args) => pin::pin(app, args).await,
         BackupCommand::Unpin(args) => pin::unpin(app, args).await,

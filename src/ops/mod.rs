@@ -11,6 +11,7 @@ mod fault;
 pub mod gitlab;
 mod hosts;
 mod ledger;
+pub mod open;
 pub mod order;
 pub mod point;
 pub mod prune;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gantry::blueprint::Role;
 use gantry::clock::Clock;
 use gantry::cloud::{Aws, Limits};
 use gantry::journal::{LocalStore, MemoryStore};
@@ -16,7 +17,7 @@ use gantry::sandbox::{Folder, Sandbox};
 use gantry::session::{Session, silent};
 use serde_json::Value;
 
-use crate::cli_backup::keep_one;
+use crate::cli_backup::{keep_one, opened_nodes};
 use crate::moto::{Moto, REGION};
 use crate::restore::Seen;
 use crate::support::{Place, Said};
@@ -235,7 +236,8 @@ impl GitLab {
     }
 }
 
-/// The parts whose content [`Seen`] holds. Configuration stays a site's own, and Praefect's database is made anew.
+/// The parts whose content [`Seen`] holds. Configuration stays a site's own and is opened instead, and Praefect's database
+/// is made anew.
 fn is_compared(part: &str) -> bool {
     let whole = ["database", "repositories", "registry", "secrets"];
     whole.contains(&part) || part.starts_with("objects-")
@@ -306,6 +308,17 @@ async fn cycle(world: World, profile: ProfileName) {
         assert!(there.eq(here), "{part} has something else");
     }
     world.ok(ONTO, "plan");
+    // Configuration is not restored, and is as it was for whoever asks for it.
+    let open = format!("backup open {third} --from {bucket} --trust {trusted} --to opened");
+    world.ok(ONTO, &open);
+    let site_file = world.file(&format!("{FROM}.toml"));
+    let domain = format!("gitlab.{FROM}.example.com");
+    let opened = opened_nodes(&world.file("opened"), &site_file, &domain);
+    let fleet = world.gitlab(FROM).await.fleet;
+    let own = fleet.hosts.iter();
+    let own = own.filter(|host| !matches!(host.role, Role::Rails | Role::Bastion));
+    let own: BTreeSet<String> = own.map(|host| host.name.clone()).collect();
+    assert_eq!(opened, own);
     // Restoring takes nothing from the point.
     world.verified(&third, 1);
 }

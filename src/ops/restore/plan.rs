@@ -108,8 +108,11 @@ pub fn plan(manifest: &Manifest, onto: Onto) -> Vec<Line> {
             ),
             Way::Sealed(_) => line(
                 part,
-                "left sealed: the nodes get their files from the site file".into(),
-                "",
+                format!(
+                    "left sealed: `gantry backup open {} --to DIR` writes it into a folder",
+                    manifest.id
+                ),
+                "the nodes have their files from the site file",
             ),
         })
         .collect()
@@ -236,7 +239,7 @@ fn misfit(name: &PartName, way: Option<&Way>, sizes: &Profile) -> Option<(String
 mod tests {
     use super::*;
     use crate::ops::backup::tests::{manifest, part};
-    use crate::ops::point::{Outcome, RegionCopy};
+    use crate::ops::point::{Outcome, RegionCopy, Sealed};
     use crate::ops::verify::Wrong;
     use crate::profile::{ProfileName, get};
 
@@ -265,6 +268,24 @@ mod tests {
             }),
         )];
         point
+    }
+
+    #[test]
+    fn what_is_left_sealed_is_said_with_the_way_to_it() {
+        let mut point = point();
+        point.parts = vec![part(
+            PartName::Configuration,
+            Outcome::Saved(Way::Sealed(Sealed {
+                bucket: "backups".into(),
+                key: "sealed/x".into(),
+                kms: "arn".into(),
+                sha256: String::new(),
+                fits: String::new(),
+            })),
+        )];
+        let lines = plan(&point, Onto::Same);
+        let open = "`gantry backup open 20261125T023000Z-1a2b3c --to DIR`";
+        assert!(lines[0].how.contains(open), "{}", lines[0].how);
     }
 
     #[test]
