@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 
 use super::super::CliError;
 use super::super::open::{reading, site, writing};
+use super::super::taking::holder;
 use super::{describe, judged, open_points, points_of, signer, tell_doubts};
 use crate::app::App;
 use crate::cloud::Limits;
 use crate::engine::{Event, Report, Totals};
 use crate::exit::Exit;
+use crate::ops::backup::Lease;
 use crate::ops::point::Purpose;
 use crate::ops::prune::{self, Clouds, DropPlan, PrunePlan, Pruning};
 use crate::ops::retention::Fate;
@@ -147,6 +149,10 @@ async fn prune(app: &App, only: Option<Purpose>) -> Result<Exit, CliError> {
             }
         }
     }
+    // Not while a point is taken or restored, from whichever machine: what goes may be what is being read.
+    let bucket = points.bucket().to_owned();
+    let me = holder(app, &writing.run, prune::VERB);
+    let lease = Lease::take(&session.cx, &bucket, &writing.run, &me).await?;
     let clouds = clouds(app, session, &plan).await;
     let with = Pruning {
         points,
@@ -155,15 +161,19 @@ async fn prune(app: &App, only: Option<Purpose>) -> Result<Exit, CliError> {
     };
     prune::supersede(&dir, &writing.run, app.clock).map_err(OpsFault::from)?;
     let ledger = FileLedger::open(&dir, &writing.run).map_err(OpsFault::from)?;
-    let report = runbook::carry_out(
-        prune::runbook(&plan, &with),
-        &writing.run,
-        Arc::new(ledger),
-        &app.stop,
-        app.clock,
-        &writing.observe,
-    )
-    .await?;
+    let pruned = lease
+        .hold(runbook::carry_out(
+            prune::runbook(&plan, &with),
+            &writing.run,
+            Arc::new(ledger),
+            &app.stop,
+            app.clock,
+            &writing.observe,
+        ))
+        .await?;
+    let released = lease.release().await;
+    let report = pruned?;
+    released?;
     ended(app, &plan, &report)
 }
 
