@@ -151,6 +151,8 @@ const RESTORE: &[&str] = &[
     "ec2:DetachVolume",
     "ec2:StartInstances",
     "ec2:StopInstances",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "elasticloadbalancing:DescribeTargetHealth",
     "kms:CreateGrant",
     "kms:Decrypt",
     "kms:DescribeKey",

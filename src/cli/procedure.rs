@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::CliError;
@@ -12,6 +14,7 @@ use crate::app::App;
 use crate::engine::{Outcome, Report};
 use crate::exit::Exit;
 use crate::ops::order::ROLL_OUT;
+use crate::ops::restore;
 use crate::ops::runbook::{Runbook, carry_out};
 use crate::ops::{Entry, FileLedger, Ledger, OpsFault, Story};
 use crate::session::Session;
@@ -36,7 +39,7 @@ pub async fn carry_told(
     let folder = app.site_dir(writing.session.cx.site());
     let unfinished = FileLedger::unfinished(&folder, &book.verb).map_err(OpsFault::from)?;
     let id = match unfinished {
-        Some(story) if story.ask == book.ask => {
+        Some(story) if story.ask == book.ask && !is_stale(&story, app.clock.now()) => {
             app.say
                 .tell(&format!("Going on where {} stopped.", story.id));
             story.id
@@ -66,6 +69,13 @@ pub async fn carry_told(
     let observe = &writing.observe;
     let report = carry_out(book, &id, ledger.clone(), &app.stop, app.clock, observe).await?;
     Ok((report, ledger.story()))
+}
+
+/// Whether a procedure was left for so long that going on would mix two moments.
+fn is_stale(story: &Story, now: Timestamp) -> bool {
+    let idle = story.last().map(|last| now.duration_since(last));
+    let idle = idle.and_then(|idle| Duration::try_from(idle).ok());
+    story.verb == restore::VERB && idle.is_some_and(|idle| idle > restore::FRESH)
 }
 
 /// The nodes of a roll-out that did not come to its end. They are part of the next one, whatever they report: a machine

@@ -150,7 +150,7 @@ async fn carry_out(
         "stages": stages(&carried),
         "report": proof,
     }));
-    let again = again(args);
+    let again = app.again(&again(args));
     if let Some(trouble) = trouble(&carried, &again) {
         return Err(trouble);
     }

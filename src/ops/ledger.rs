@@ -74,6 +74,14 @@ pub struct StageStory {
 }
 
 impl Story {
+    /// When something of it was last begun or done.
+    pub fn last(&self) -> Option<Timestamp> {
+        let done = |stage: &StageStory| stage.done.as_ref().map(|(_, at)| *at);
+        let stages = self.stages.values();
+        let times = stages.flat_map(|stage| [stage.started, done(stage)]);
+        times.flatten().chain(self.began).max()
+    }
+
     pub fn apply(&mut self, entry: &Entry) {
         match entry {
             Entry::Began {

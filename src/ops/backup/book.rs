@@ -27,7 +27,7 @@ use super::parts::{
 use super::plan::{How, PartPlan, Wanted, plan};
 use crate::engine::Halt;
 use crate::ops::OpsFault;
-use crate::ops::gitlab::{Refs, archived, not_restorable, refs};
+use crate::ops::gitlab::{Refs, SAMPLE, archived, not_restorable, refs};
 use crate::ops::point::{
     By, FORMAT, Manifest, Outcome, Part, PartName, PointId, Purpose, Rank, RegionCopy, Way,
 };
@@ -535,9 +535,6 @@ fn close(shared: &Shared, cx: &StageCx) -> Result<Closed, OpsFault> {
     }
     Ok(closed)
 }
-
-/// How many repositories a restore is compared with.
-const SAMPLE: u32 = 50;
 
 /// What a sample of repositories points at. Proof for later, and no part: where it cannot be had, the point is whole
 /// all the same.

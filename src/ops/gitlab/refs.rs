@@ -11,6 +11,9 @@ use crate::shell::Shell;
 
 pub const REFS: &str = include_str!("../../../templates/ops/refs.rb");
 
+/// How many repositories a restore is compared with.
+pub const SAMPLE: u32 = 50;
+
 /// What stands for the digest where there is no repository.
 pub const NO_REPOSITORY: &str = "none";
 

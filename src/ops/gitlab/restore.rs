@@ -38,6 +38,19 @@ pub fn restored(output: &str) -> bool {
         .any(|line| line.trim_end().ends_with("Restore task is done."))
 }
 
+/// What the database said while it was restored, other than what GitLab knows to be harmless and leaves out itself. It
+/// tells so and goes on, where nobody is asked, and ends as if all were well.
+pub fn database_errors(output: &str) -> Option<String> {
+    let mut lines = output.lines().map(str::trim_end);
+    lines.find(|line| line.ends_with("BEGIN ERRORS -----"))?;
+    let said: Vec<&str> = lines
+        .take_while(|line| !line.contains("END ERRORS"))
+        .filter(|line| !line.is_empty())
+        .take(3)
+        .collect();
+    Some(said.join("; "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +73,19 @@ mod tests {
             "x\n2022-11-09 04:27:13 +0000 -- Restore task is done.\n-- Deleting lock file\n"
         ));
         assert!(!restored("Restoring database ... done\n"));
+    }
+
+    #[test]
+    fn errors_of_the_database_are_found_in_front_of_a_good_end() {
+        let fine =
+            "Restoring PostgreSQL database gitlabhq_production ... [DONE]\nRestore task is done.\n";
+        assert_eq!(database_errors(fine), None);
+        let bad = "------ BEGIN ERRORS -----\nERROR:  could not extend file: No space left on device\n\n\
+            ------ END ERRORS -------\nThere were errors in restoring the schema.\nRestore task is done.\n";
+        assert!(restored(bad));
+        assert_eq!(
+            database_errors(bad).as_deref(),
+            Some("ERROR:  could not extend file: No space left on device")
+        );
     }
 }

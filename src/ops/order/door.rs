@@ -7,9 +7,11 @@ use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetHealthState
 
 use super::super::OpsFault;
 use super::super::runbook::StageCx;
+use super::PUBLIC;
 use crate::cloud::Fault;
 use crate::engine::Halt;
 use crate::kinds::autoscaling;
+use crate::names::Names;
 use crate::resource::CloudCx;
 
 /// How often the balancer is asked. Its own checks of a node are ten seconds apart.
@@ -209,6 +211,49 @@ impl Door {
                 .into());
             }
             cx.waiting(format!("{group}: {word}"));
+            cx.pause(PAUSE).await?;
+        }
+    }
+
+    /// The public door of a site's Rails machines, by the names of its target groups.
+    pub async fn public(cx: &CloudCx, names: &Names) -> Result<Self, Fault> {
+        let wanted = PUBLIC.map(|part| names.target_group(part));
+        let answer = cx
+            .read("elasticloadbalancing:DescribeTargetGroups", || {
+                let ask = cx.aws().elb.describe_target_groups();
+                ask.set_names(Some(wanted.to_vec())).send()
+            })
+            .await?;
+        let groups = answer.target_groups().iter().filter_map(|group| {
+            let (name, arn) = (group.target_group_name()?, group.target_group_arn()?);
+            Some((name.to_owned(), arn.to_owned()))
+        });
+        Ok(Self {
+            cx: cx.clone(),
+            groups: groups.collect(),
+            keeper: Some(names.auto_scaling_group("rails")),
+        })
+    }
+
+    /// Waits until everyone who stands in it is found healthy, as long as a node may take. Who is ill after that is so for
+    /// good, and the keeper's to replace.
+    pub async fn until_all_healthy(&self, cx: &StageCx) -> Result<(), Halt<OpsFault>> {
+        let began = cx.clock.now();
+        loop {
+            let standings = self.standings().await?;
+            let mut all = standings.iter().flat_map(BTreeMap::values);
+            let ill = all.find_map(|standing| match standing {
+                Standing::Ill(word) => Some(word),
+                _ => None,
+            });
+            let Some(word) = ill else {
+                return Ok(());
+            };
+            if cx.clock.since(began) >= HEALTHY {
+                cx.note(format!("a Rails machine is still {word} to the balancer"));
+                return Ok(());
+            }
+            cx.waiting(format!("the balancer: {word}"));
             cx.pause(PAUSE).await?;
         }
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use self::commands::{at_rest, boot, missing_extensions};
-use self::door::Door;
+pub use self::door::Door;
 use self::reports::Reports;
 use super::runbook::{Act, StageCx, act};
 use super::{Hosts, OpsFault};
@@ -39,7 +39,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 const STARTS: Duration = Duration::from_mins(10);
 
 /// The target groups of the public load balancer.
-const PUBLIC: [&str; 3] = ["web", "redirect", "ssh"];
+pub(super) const PUBLIC: [&str; 3] = ["web", "redirect", "ssh"];
 
 /// A site whose nodes are put in order.
 #[derive(Clone)]

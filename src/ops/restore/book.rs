@@ -27,6 +27,10 @@ use crate::session::InstallOptions;
 /// The verb of the procedure, in the ledger.
 pub const VERB: &str = "restore";
 
+/// How long a restore that failed may be gone on with. Its failure let people work again: after that, what it had put back
+/// is as far from the rest of the point as what it would have replaced, and all of it is done anew.
+pub const FRESH: Duration = Duration::from_hours(6);
+
 /// What was asked for. A run that asks for something else does not take the procedure up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
@@ -90,7 +94,7 @@ impl Book {
             before_stop.push("secrets".to_owned());
         }
         let stop = self.act(|r, _| Box::pin(async move { machines::stop(&r).await }));
-        let start = self.act(|r, _| Box::pin(async move { machines::start(&r).await }));
+        let start = self.act(|r, cx| Box::pin(async move { machines::start(&r, &cx).await }));
         self.stages.add(
             Stage::new("stop", "stop workers", stop)
                 .after_all(before_stop)
@@ -111,6 +115,18 @@ impl Book {
                 .after("converge"),
         );
         let mut last = "configure";
+        let went_back = self.way(&PartName::Database);
+        if git.is_none()
+            && matches!(
+                went_back,
+                Some(Way::DatabaseSnapshot { .. } | Way::PointInTime { .. })
+            )
+        {
+            let work = self.act(|r, _| Box::pin(async move { machines::clear_cache(&r).await }));
+            self.stages
+                .add(Stage::new("cache", "clear", work).after(last));
+            last = "cache";
+        }
         if let Some(way) = git {
             let again = way.clone();
             let work = self.act(move |r, cx| {
@@ -194,9 +210,9 @@ impl Book {
 
     /// What Gitaly and the deploy node need at hand.
     fn bring(&mut self, way: &Way, before_stop: &mut Vec<String>) {
-        if let Way::GitalyServerSide { bucket, index, .. } = way
-            && objects::gitaly_moves(&self.r)
-        {
+        // On the same site too: Gitaly reads what is newest in its bucket, and the point names versions. What was deleted
+        // or written over since comes back; the rest stays untouched.
+        if let Way::GitalyServerSide { bucket, index, .. } = way {
             let (bucket, index) = (bucket.clone(), index.clone());
             let work = self.act(move |r, cx| {
                 let (bucket, index) = (bucket.clone(), index.clone());

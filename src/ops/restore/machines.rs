@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 
-use super::super::order::{at_rest, boot as boot_program};
+use super::super::gitlab::Check;
+use super::super::order::{Door, at_rest, boot as boot_program};
 use super::super::runbook::StageCx;
 use super::super::{OpsFault, gitlab};
 use super::Restoring;
@@ -12,7 +13,7 @@ use crate::blueprint::Role;
 use crate::cloud::Fault;
 use crate::engine::Halt;
 use crate::kinds::autoscaling;
-use crate::shell::ShellFault;
+use crate::shell::{Command, ShellFault};
 
 /// What an Auto Scaling group does not do while its nodes are stopped on purpose: replace those that do not answer,
 /// and start others that would write.
@@ -39,7 +40,10 @@ pub async fn stop(r: &Restoring) -> Result<Vec<String>, Halt<OpsFault>> {
 
 /// Starts them again. One that resists does not keep the others. What was to be silent is made silent first: this is
 /// also how they are started when something failed.
-pub async fn start(r: &Restoring) -> Result<(), Halt<OpsFault>> {
+///
+/// Only when they answer, and the balancer has found them healthy, may their group look at them again: it would replace
+/// all of them at once for having stood still.
+pub async fn start(r: &Restoring, cx: &StageCx) -> Result<(), Halt<OpsFault>> {
     if r.silent {
         gitlab::silent_mode(r.deploy_node()?.as_ref(), true).await?;
     }
@@ -53,8 +57,55 @@ pub async fn start(r: &Restoring) -> Result<(), Halt<OpsFault>> {
             first.get_or_insert(fault);
         }
     }
+    // Whatever comes of the wait: a group that is held for ever would be worse.
+    let served = serving(r, cx).await;
     hold(r, false).await?;
+    match served {
+        Err(Halt::Failed(fault)) => cx.note(format!("nobody waited for the balancer: {fault}")),
+        other => other?,
+    }
     first.map_or(Ok(()), |fault| Err(fault.into()))
+}
+
+/// Waits until the Rails machines answer by themselves, and then until the balancer has seen it.
+async fn serving(r: &Restoring, cx: &StageCx) -> Result<(), Halt<OpsFault>> {
+    if r.ground.sizes.rails.is_none() {
+        return Ok(());
+    }
+    for name in r.hosts.of_role(Role::Rails) {
+        let began = cx.clock.now();
+        while !answers(r, &name).await {
+            if cx.clock.since(began) >= STARTS {
+                cx.note(format!("{name} does not answer yet"));
+                break;
+            }
+            cx.waiting(format!("{name} to answer"));
+            cx.pause(LOOK).await?;
+        }
+    }
+    let door = Door::public(&r.ground.cx, &r.ground.names).await?;
+    door.until_all_healthy(cx).await
+}
+
+async fn answers(r: &Restoring, name: &str) -> bool {
+    let answered = async {
+        let shell = r.hosts.shell(name)?;
+        gitlab::check(shell.as_ref(), Check::Readiness).await
+    };
+    answered.await.is_ok_and(|verdict| verdict.ok)
+}
+
+/// Empties GitLab's cache, which lies in Valkey and did not go back with the database: it would answer for what is not there
+/// any more, and, because numbers are given again, with one thing's text for another. `gitlab-backup restore` does it
+/// itself.
+pub async fn clear_cache(r: &Restoring) -> Result<(), Halt<OpsFault>> {
+    let clear = Command::new("gitlab-rake")
+        .arg("cache:clear")
+        .timeout(Duration::from_mins(10))
+        .sudo();
+    let shell = r.deploy_node()?;
+    shell.must(&clear).await.map_err(OpsFault::from)?;
+    Ok(())
 }
 
 async fn hold(r: &Restoring, hold: bool) -> Result<(), Fault> {

@@ -28,7 +28,7 @@ use crate::session::Session;
 use crate::shell::Shell;
 use crate::site::Site;
 
-pub use self::book::{Ask, VERB, book};
+pub use self::book::{Ask, FRESH, VERB, book};
 pub use self::checks::{Checked, Compared};
 pub(in crate::ops) use self::database::{ASIDE_BY_TAG, ASIDE_TAG, RESTORE_TAG};
 pub use self::look::{Considered, Whose, consider};

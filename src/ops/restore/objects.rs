@@ -6,7 +6,7 @@ use super::super::OpsFault;
 use super::super::point::{ObjectIndex, PartName};
 use super::super::runbook::StageCx;
 use super::super::transfer::{Place, Transfer};
-use super::{Onto, Restoring};
+use super::Restoring;
 use crate::engine::Halt;
 
 /// What came of a bucket.
@@ -66,11 +66,6 @@ pub fn bucket_of(r: &Restoring, part: &PartName) -> Result<String, OpsFault> {
             "restore it with the gantry that took the point",
         )
     })
-}
-
-/// Whether bytes of Gitaly's backup have to be moved to where this site's Gitaly reads.
-pub fn gitaly_moves(r: &Restoring) -> bool {
-    r.onto == Onto::Other
 }
 
 /// Tells how far it is, in whole per cents.

@@ -125,6 +125,17 @@ pub async fn restore(r: &Restoring, cx: &StageCx, way: &Way) -> Result<(), Halt<
         )
         .into());
     }
+    if source.with_database
+        && let Some(said) = gitlab::database_errors(&output)
+    {
+        let _ = unit(cx, "restore").forget(shell.as_ref()).await;
+        return Err(OpsFault::check(
+            format!("{}: the database came back with errors", shell.host()),
+            said,
+            "part of its rows or indexes is missing. Look for room on the node (`df -h`) and at PostgreSQL's log; then run the restore again",
+        )
+        .into());
+    }
     if source.with_database {
         // No restore of a dump brings the planner's statistics back.
         run(shell.as_ref(), cx, "analyze", &gitlab::analyze()).await?;
