@@ -26,12 +26,13 @@ use crate::support::shelf::{
 const OLD_BASE: &str = "20261101T023000Z-000001";
 const OLD_STEP: &str = "20261102T023000Z-000002";
 const BROKEN: &str = "20261103T023000Z-000003";
+const OF_A_BOX: &str = "20261105T023000Z-000008";
 const BASE: &str = "20261120T023000Z-000004";
 const FIRST_SNAPSHOT: &str = "20261120T040000Z-000005";
 const STEP: &str = "20261125T023000Z-000006";
 const SNAPSHOT: &str = "20261125T040000Z-000007";
 
-const GOES: [&str; 4] = [OLD_BASE, OLD_STEP, BROKEN, FIRST_SNAPSHOT];
+const GOES: [&str; 5] = [OLD_BASE, OLD_STEP, BROKEN, OF_A_BOX, FIRST_SNAPSHOT];
 
 /// One full point and one snapshot.
 fn policy() -> Policy {
@@ -52,7 +53,7 @@ fn moment(of: &str) -> Timestamp {
 /// What each list of Gitaly's objects names, by its key in the backup bucket.
 type Lists = BTreeMap<String, Vec<String>>;
 
-/// Two chains, a failed attempt, and two snapshots that share the database's.
+/// Two chains, a failed attempt, an archive, and two snapshots that share the database's.
 async fn stocked() -> (Shelf, Lists) {
     let shelf = Shelf::new().await;
     let mut lists = Lists::new();
@@ -104,6 +105,16 @@ async fn stocked() -> (Shelf, Lists) {
     let left = format!("points/{point}/parts/left-behind");
     shelf.put(BACKUPS, &left, b"half").await;
     shelf.write(&broken).await;
+    let point = id(OF_A_BOX);
+    let mut of_a_box = manifest(&point, Purpose::Full, moment(OF_A_BOX));
+    of_a_box.profile = "single-box".into();
+    let archive = shelf.archive("1793845800_2026_11_05_19.5.3-ee").await;
+    of_a_box.parts = vec![
+        part(PartName::Repositories, archive),
+        part(PartName::Objects("lfs".into()), shelf.objects(&point).await),
+        part(PartName::Secrets, shelf.sealed(&point).await),
+    ];
+    shelf.write(&of_a_box).await;
     for (point, disk) in [(FIRST_SNAPSHOT, "snap-1"), (SNAPSHOT, "snap-2")] {
         let mut snapshot = manifest(&id(point), Purpose::Snapshot, moment(point));
         snapshot.parts = vec![
@@ -191,6 +202,7 @@ async fn what_nothing_keeps_goes_with_all_that_is_its_own() {
             format!("{OLD_BASE} no rule keeps it"),
             format!("{OLD_STEP} no rule keeps it"),
             format!("{BROKEN} incomplete: never counts, and older than 7 days"),
+            format!("{OF_A_BOX} no rule keeps it"),
             format!("{BASE} base of the chain of {STEP}"),
             format!("{FIRST_SNAPSHOT} no rule keeps it"),
             format!("{STEP} newest of all; the newest of 2026-11-25 (daily)"),
@@ -236,7 +248,7 @@ async fn a_pinned_end_keeps_its_chain() {
         .await
         .unwrap();
     let plan = prune_all(&shelf).await.unwrap();
-    assert_eq!(ids(&plan), [BROKEN, FIRST_SNAPSHOT]);
+    assert_eq!(ids(&plan), [BROKEN, OF_A_BOX, FIRST_SNAPSHOT]);
     let there = shelf.there();
     for key in ["old/001", "old/002"] {
         assert!(there.contains(&format!("s3://{GITALY}/{key}")), "{key}");
@@ -258,7 +270,7 @@ async fn what_an_untrusted_point_claims_is_left_alone() {
         .await;
     let plan = prune_all(&shelf).await.unwrap();
     // It needs the base of its chain, or says so.
-    assert_eq!(ids(&plan), [BROKEN, FIRST_SNAPSHOT]);
+    assert_eq!(ids(&plan), [BROKEN, OF_A_BOX, FIRST_SNAPSHOT]);
     let there = shelf.there();
     let lost: Vec<String> = Shelf::named(&claims, &lists)
         .difference(&there)

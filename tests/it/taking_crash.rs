@@ -1,6 +1,9 @@
-//! Death at every point of taking a recovery point or a snapshot: before each entry of the ledger, before each change
-//! in AWS, after it with the answer lost. The next run must end with one whole point, nothing twice, nothing that no
-//! manifest names; a run that comes too late closes the point as what it is, and takes another.
+//! Death while a recovery point or a snapshot is taken. The next run must end with one whole point, nothing twice,
+//! nothing that no manifest names; a run that comes too late closes the point as what it is, and takes another.
+//!
+//! On poc-2k at every point: before each entry of the ledger, before each change in AWS, after it with the answer lost.
+//! On a box and on ha-3k at the end of each stage, before that is written down, and around every fifth change in AWS:
+//! what [`Watch::Sparsely`] says.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +17,7 @@ use gantry::profile::ProfileName;
 use gantry::sandbox::world::World;
 use gantry::site::Site;
 
-use crate::support::deaths::{Deaths, Remains, from_each, runtime};
+use crate::support::deaths::{Deaths, Remains, Watch, from_each, runtime};
 use crate::support::stage::{Stage, site};
 use crate::taking::{FIRST, Place, taking};
 
@@ -55,11 +58,14 @@ fn shape(world: &World) -> BTreeMap<String, usize> {
     shape
 }
 
-/// What is taken, and of which site.
+/// What is taken, of which site, and where it is killed.
 #[derive(Clone, Copy)]
 struct Case {
     purpose: Purpose,
     site: fn() -> Site,
+    watch: Watch,
+    /// How many moments there are at least.
+    least: usize,
 }
 
 impl Case {
@@ -93,14 +99,14 @@ async fn watched(case: Case, folder: &Path) -> Story {
     let file = folder.join("nodes.json");
     let mut place = Place::on(stage, Some(file.clone()), Some(3)).await;
     let session = place.stage.session().await.unwrap();
-    let deaths = Deaths::watch(&place, &file);
+    let deaths = Deaths::watch(&place, &file, case.watch);
     place.taking = taking(&place.stage, &session, deaths.hosts(&place)).await;
     let ledger = deaths.ledger(&place);
     let taken = case.take(&place, FIRST, ledger.clone(), Mode::Take).await;
     assert!(taken.report.complete());
     Story {
         case,
-        remains: deaths.end(&place),
+        remains: deaths.end(&place, case.least),
         wanted: shape(&place.stage.sandbox.world()),
         entries: ledger.entries(),
     }
@@ -218,6 +224,8 @@ fn taking_a_point_survives_death_anywhere() {
     survives(Case {
         purpose: Purpose::Full,
         site: || site(ProfileName::Poc2k),
+        watch: Watch::Closely,
+        least: 31,
     });
 }
 
@@ -230,5 +238,27 @@ fn taking_a_snapshot_and_its_copies_survives_death_anywhere() {
             site.backup.copy_to_region = Some("eu-central-1".parse().unwrap());
             site
         },
+        watch: Watch::Closely,
+        least: 31,
+    });
+}
+
+#[test]
+fn taking_a_point_of_a_box_survives_death_in_each_stage() {
+    survives(Case {
+        purpose: Purpose::Full,
+        site: || site(ProfileName::SingleBox),
+        watch: Watch::Sparsely,
+        least: 13,
+    });
+}
+
+#[test]
+fn taking_a_point_of_a_cluster_survives_death_in_each_stage() {
+    survives(Case {
+        purpose: Purpose::Full,
+        site: || site(ProfileName::Ha3k),
+        watch: Watch::Sparsely,
+        least: 13,
     });
 }

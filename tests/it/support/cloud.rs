@@ -1,5 +1,4 @@
 //! What one instance sees of AWS, on loopback, with signatures that are checked; see `tests/support/cloud/server.py`.
-#![allow(dead_code, reason = "other tests of nodes will want the rest")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -44,12 +44,41 @@ impl Remains {
     }
 }
 
+/// Which moments of a procedure are places to die at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// Before each entry of the ledger, before each change in AWS, after it with the answer lost.
+    Closely,
+    /// Before each entry that says more than that a stage has begun: its work is there, and nobody knows. And around
+    /// every fifth change in AWS. Of the stages that do the same for a bucket each, the registry's stands for all.
+    Sparsely,
+}
+
+/// Of the changes that are watched sparsely, every so many is a place to die at.
+const EVERY: usize = 5;
+
+impl Watch {
+    fn stops_before(self, entry: &Entry) -> bool {
+        let passes = match entry {
+            Entry::Started { .. } => true,
+            Entry::Done { stage, .. } => stage.starts_with("objects-"),
+            _ => false,
+        };
+        self == Self::Closely || !passes
+    }
+
+    /// Whether it stops before and after the change of this number, from 1.
+    fn stops_around(self, change: usize) -> bool {
+        self == Self::Closely || change.is_multiple_of(EVERY)
+    }
+}
+
 type Kept = Arc<Mutex<(Vec<Remains>, HashSet<(u64, usize)>)>>;
 
-/// Watches a procedure, and keeps what would be left at each of its moments: before each entry of the ledger, before
-/// each change in AWS, after it with the answer lost. Moments that leave the same behind are one.
+/// Watches a procedure, and keeps what would be left at its moments. Moments that leave the same behind are one.
 pub struct Deaths {
     file: PathBuf,
+    watch: Watch,
     count: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     kept: Kept,
@@ -57,18 +86,24 @@ pub struct Deaths {
 
 impl Deaths {
     /// Watches this site, whose nodes keep what they know in the file.
-    pub fn watch(place: &Place, file: &Path) -> Self {
+    pub fn watch(place: &Place, file: &Path, watch: Watch) -> Self {
         let deaths = Self {
             file: file.to_owned(),
+            watch,
             count: Arc::default(),
             at_work: Arc::default(),
             kept: Kept::default(),
         };
         let (keep, at_work) = (deaths.keeper(place), deaths.at_work.clone());
+        let mut changes = 0_usize;
         place.stage.sandbox.faults(|faults| {
             faults.watch(move |moment, call| {
                 // A node at work goes on by itself.
                 if is_read(call) || at_work.load(Ordering::SeqCst) > 0 {
+                    return;
+                }
+                changes += usize::from(moment == Moment::Before);
+                if !watch.stops_around(changes) {
                     return;
                 }
                 keep(match moment {
@@ -110,21 +145,23 @@ impl Deaths {
 
     /// The ledger of the procedure.
     pub fn ledger(&self, place: &Place) -> MemoryLedger {
-        let (keep, count) = (self.keeper(place), self.count.clone());
+        let (keep, count, watch) = (self.keeper(place), self.count.clone(), self.watch);
         MemoryLedger::default().gated(Arc::new(move |number, entry| {
             count.store(number, Ordering::SeqCst);
-            keep(format!("before the entry {number} ({entry:?})"));
+            if watch.stops_before(entry) {
+                keep(format!("before the entry {number} ({entry:?})"));
+            }
             count.store(number + 1, Ordering::SeqCst);
             true
         }))
     }
 
-    /// Everything that was kept; nothing is watched any more.
-    pub fn end(self, place: &Place) -> Vec<Remains> {
+    /// Everything that was kept, which is at least so much; nothing is watched any more.
+    pub fn end(self, place: &Place, least: usize) -> Vec<Remains> {
         place.stage.sandbox.faults(gantry::sandbox::Faults::clear);
         let remains = std::mem::take(&mut self.kept.lock().unwrap().0);
         assert!(
-            remains.len() > 30,
+            remains.len() >= least,
             "only {} moments: the matrix is not empty",
             remains.len()
         );

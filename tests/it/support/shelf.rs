@@ -152,6 +152,9 @@ impl Shelf {
                         );
                     }
                 }
+                Some(Way::Archive { bucket, key, .. }) => {
+                    named.insert(object(bucket, key));
+                }
                 Some(Way::GitalyServerSide {
                     archive_key, index, ..
                 }) => {
@@ -256,6 +259,19 @@ impl Shelf {
             archive_sha256: "0".repeat(64),
             chain,
             index: self.list_of(&list, all).await,
+        }
+    }
+
+    /// The archive of a box, as `gitlab-backup` names it.
+    pub async fn archive(&self, backup: &str) -> Way {
+        let key = format!("archives/{backup}_gitlab_backup.tar");
+        self.put(BACKUPS, &key, b"archive").await;
+        Way::Archive {
+            bucket: BACKUPS.into(),
+            key,
+            backup: backup.into(),
+            sha256: "0".repeat(64),
+            holds: vec![PartName::Database, PartName::Repositories],
         }
     }
 
