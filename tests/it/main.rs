@@ -20,6 +20,7 @@ mod cli_errors;
 mod cli_files;
 mod cli_restore;
 mod conformance;
+mod corruption;
 mod crash;
 mod cycle;
 mod docs;

@@ -48,15 +48,7 @@ impl Seen {
         buckets.push(("registry".into(), fleet.buckets.registry.clone()));
         let mut objects = BTreeMap::new();
         for (part, bucket) in buckets {
-            let listed = aws.s3.list_objects_v2().bucket(&bucket).send().await;
-            let mut content = BTreeMap::new();
-            for object in listed.unwrap().contents() {
-                let key = object.key().unwrap().to_owned();
-                let got = aws.s3.get_object().bucket(&bucket).key(&key).send().await;
-                let bytes = got.unwrap().body.collect().await.unwrap().to_vec();
-                content.insert(key, bytes);
-            }
-            objects.insert(part, content);
+            objects.insert(part, newest(aws, &bucket).await);
         }
         let mut secrets = BTreeMap::new();
         for name in ["gitlab-secrets", "ssh-host-keys"] {
@@ -88,6 +80,19 @@ impl Seen {
         }
         lost
     }
+}
+
+/// What is in a bucket now, by key.
+async fn newest(aws: &Aws, bucket: &str) -> BTreeMap<String, Vec<u8>> {
+    let listed = aws.s3.list_objects_v2().bucket(bucket).send().await;
+    let mut content = BTreeMap::new();
+    for object in listed.unwrap().contents() {
+        let key = object.key().unwrap().to_owned();
+        let got = aws.s3.get_object().bucket(bucket).key(&key).send().await;
+        let bytes = got.unwrap().body.collect().await.unwrap().to_vec();
+        content.insert(key, bytes);
+    }
+    content
 }
 
 /// Where a point is: the bucket and the key of the site that took it.
@@ -151,10 +156,13 @@ pub fn failures(carried: &Carried<OpsFault>) -> Vec<String> {
 }
 
 async fn restore(place: &Place, source: &Source) -> Report {
+    restore_noted(place, source, Arc::new(MemoryLedger::default())).await
+}
+
+/// Restores, and writes down in this ledger what was done.
+async fn restore_noted(place: &Place, source: &Source, ledger: Arc<dyn Ledger>) -> Report {
     let hosts = Arc::new(place.machines.hosts());
-    let (carried, proof) = restored(place, hosts, source, Arc::new(MemoryLedger::default()))
-        .await
-        .unwrap();
+    let (carried, proof) = restored(place, hosts, source, ledger).await.unwrap();
     assert!(carried.complete(), "{:#?}", failures(&carried));
     let proof = proof.unwrap();
     assert!(proof.sound, "{proof:#?}");
@@ -254,6 +262,37 @@ async fn a_cluster_comes_back_as_it_was() {
     onto_itself(ProfileName::Ha3k).await;
 }
 
+/// A point names versions: what was deleted or written over since is still stored, and Gitaly, which reads what is
+/// newest in its bucket, finds it there again.
+#[tokio::test(start_paused = true)]
+async fn objects_of_gitaly_that_were_deleted_or_written_over_come_back() {
+    let (place, before) = taken(ProfileName::Poc2k).await;
+    let aws = place.taking.ground.cx.aws();
+    let gitaly = &place.taking.ground.fleet.buckets.gitaly_backups;
+    let saved = newest(aws, gitaly).await;
+    let mut bundles = saved.keys().filter(|key| key.ends_with(".bundle"));
+    let (deleted, changed) = (bundles.next().unwrap(), bundles.next().unwrap());
+    ruin(&place).await;
+    place.delete(gitaly, deleted).await;
+    place.put(gitaly, changed, b"broken".to_vec()).await;
+    let found = place.examine(FIRST).await;
+    assert!(found.is_sound(), "{:#?}", found.findings);
+    assert_eq!(considered(&place).await.against, []);
+
+    let ledger = MemoryLedger::default();
+    let proof = restore_noted(&place, &Source::of(&place), Arc::new(ledger.clone())).await;
+    assert_eq!(proof.compared.repositories, 3);
+    let after = Seen::of(&place).await;
+    assert_eq!(before.lost_in(&after), Vec::<String>::new());
+    assert_eq!(newest(aws, gitaly).await, saved);
+    // The other objects were left alone.
+    let story = ledger.story();
+    let copied = story.output("git-objects").unwrap();
+    let number = |name: &str| copied[name].as_u64().unwrap();
+    assert_eq!(number("kept") + 2, number("count"));
+    nothing_to_do(&place).await;
+}
+
 /// A second site in the same account, in whose bucket there is no point.
 async fn beside(place: &Place, profile: ProfileName) -> Place {
     let mut other = site(profile);
@@ -325,7 +364,7 @@ async fn disks_and_databases_come_back_from_their_snapshots() {
 }
 
 /// What speaks against a restore of the first point; looking for it changes nothing.
-async fn considered(place: &Place) -> Considered {
+pub async fn considered(place: &Place) -> Considered {
     considered_of(place, FIRST).await
 }
 
@@ -352,7 +391,7 @@ async fn considered_of(place: &Place, id: &str) -> Considered {
     found
 }
 
-async fn is_refused(place: &Place, what: &str) {
+pub async fn is_refused(place: &Place, what: &str) {
     is_refused_of(place, FIRST, what).await;
 }
 

@@ -584,7 +584,7 @@ async fn a_point_of_some_parts_says_that_it_is_one() {
 }
 
 /// What is wrong with a point after something was done to it.
-async fn after(place: &Place) -> Vec<(Option<PartName>, Wrong)> {
+pub async fn after(place: &Place) -> Vec<(Option<PartName>, Wrong)> {
     let found = place.examine(FIRST).await;
     for finding in &found.findings {
         assert!(
