@@ -1,13 +1,20 @@
 //! Every profile through its life in the strict cloud: install, plan nothing, destroy, world as before.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use aws_sdk_elasticloadbalancingv2::types::LoadBalancerAttribute;
+use gantry::cloud::Aws;
 use gantry::engine::Stop;
 use gantry::profile::ProfileName;
-use gantry::resource::{ADDRESS_TAG, SITE_TAG};
-use gantry::sandbox::{Fate, Faults};
+use gantry::resource::{ADDRESS_TAG, ROLE_TAG, SITE_TAG};
+use gantry::sandbox::world::{Row, World};
+use gantry::sandbox::{Fate, Faults, Moment};
 use gantry::session::{Destroy, SessionError, silent};
+use gantry::site::Site;
 
+use crate::support::deaths::is_read;
 use crate::support::stage::{BEGINNING, Stage, account, everything};
 use crate::support::{difference, picture};
 
@@ -352,27 +359,105 @@ async fn a_lost_journal_comes_back_from_the_tags() {
     assert!(plan.is_empty(), "plan after rebuild: {changes:#?}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn everything_that_can_carry_tags_carries_ours() {
-    let stage = Stage::new(ProfileName::Ha3k);
-    stage.install().await;
-    let world = stage.sandbox.world();
-    for (table, rows) in &world.tables {
-        for (id, row) in rows.iter().filter(|(_, r)| r.tags.contains_key(SITE_TAG)) {
-            assert_eq!(
-                row.tags.get(SITE_TAG).map(String::as_str),
-                Some("acme"),
-                "{table} {id}"
-            );
-            let grown = row.tags.contains_key("aws:autoscaling:groupName")
-                || row.tags.contains_key("gantry:role");
-            assert!(
-                row.tags.contains_key(ADDRESS_TAG) || grown,
-                "{table} {id} says which resource it is: {:?}",
-                row.tags
-            );
+/// Tables whose rows carry no tags of ours.
+const WITHOUT_TAGS: [&str; 6] = [
+    // Takes none at AWS.
+    "autoscaling/policy",
+    "backup/selection",
+    "kms/alias",
+    "route53/record_set",
+    // Made by AWS for what carries ours, and gone with it.
+    "ec2/network_interface",
+    "rds/automated_backup",
+];
+
+/// What `now` has, `before` had not, and lacks one of our tags; save for the rows to leave aside.
+fn untagged(before: &World, now: &World, aside: fn(&str, &Row) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for (place, rows) in &now.tables {
+        let (_, table) = place.split_once('/').unwrap();
+        if WITHOUT_TAGS.contains(&table) {
+            continue;
+        }
+        let old = before.tables.get(place);
+        for (id, row) in rows {
+            if old.is_some_and(|rows| rows.contains_key(id)) || aside(table, row) {
+                continue;
+            }
+            let missing = lacks(table, row);
+            if !missing.is_empty() {
+                found.push(format!("{place} {id} lacks {missing:?}: {:?}", row.tags));
+            }
         }
     }
+    found
+}
+
+/// Which of our tags a row should have and has not.
+fn lacks(table: &str, row: &Row) -> Vec<&'static str> {
+    let node = ["ec2/instance", "ec2/volume"].contains(&table);
+    let wanted = [
+        (SITE_TAG, true),
+        ("Name", true),
+        (ADDRESS_TAG, !comes_with_another(row)),
+        (ROLE_TAG, node),
+    ];
+    let has = |key: &str| match row.tags.get(key) {
+        Some(site) if key == SITE_TAG => site == "acme",
+        Some(text) => !text.is_empty(),
+        None => false,
+    };
+    let missing = wanted.iter().filter(|(key, due)| *due && !has(key));
+    missing.map(|(key, _)| *key).collect()
+}
+
+/// The node of an Auto Scaling group, or the root volume of a node: no resource of the blueprint, so without an address.
+fn comes_with_another(row: &Row) -> bool {
+    row.tags.contains_key("aws:autoscaling:groupName")
+        || row.v["attachmentSet"]["item"][0]["deleteOnTermination"] == true
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_that_can_carry_tags_carries_ours() {
+    for profile in [
+        ProfileName::SingleBox,
+        ProfileName::Poc2k,
+        ProfileName::Ha3k,
+    ] {
+        let stage = Stage::with_a_vault(profile);
+        let before = stage.sandbox.world();
+        stage.install().await;
+        let now = stage.sandbox.world();
+        // AWS makes one with each VPC; every subnet follows one of ours.
+        let found = untagged(&before, &now, |table, row| {
+            table == "ec2/route_table" && row.is("_default")
+        });
+        assert_eq!(found, Vec::<String>::new(), "{profile}");
+        let nodes = now.rows("eu-west-1", "ec2/instance").count();
+        let volumes = now.rows("eu-west-1", "ec2/volume").count();
+        assert!(volumes > nodes && nodes > 0, "each has its root volume");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_without_our_tags_for_a_moment() {
+    let stage = Stage::with_a_vault(ProfileName::Poc2k);
+    let (before, sandbox) = (stage.sandbox.world(), stage.sandbox.clone());
+    let found: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let seen = found.clone();
+    stage.sandbox.faults(|faults| {
+        faults.watch(move |moment, call| {
+            if moment == Moment::Before || is_read(call) {
+                return;
+            }
+            // What AWS makes with a VPC gets its tags afterwards, or none.
+            let bare = untagged(&before, &sandbox.world(), |_, row| row.is("_default"));
+            seen.lock().unwrap().extend(bare);
+        });
+    });
+    stage.install().await;
+    stage.sandbox.faults(Faults::clear);
+    assert_eq!(*found.lock().unwrap(), BTreeSet::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -416,4 +501,153 @@ async fn the_longest_names_fit_into_what_aws_allows() {
         let stage = Stage::with(site, account(), &[], BEGINNING);
         stage.install().await;
     }
+}
+
+/// The same world and the same memory, after a change of the site file.
+fn with_another_file(stage: &Stage, change: impl FnOnce(&mut Site)) -> Stage {
+    let mut site = stage.site.clone();
+    change(&mut site);
+    let now = stage.sandbox.clock().now();
+    Stage::with(site, stage.sandbox.world(), &stage.store.records(), now)
+}
+
+/// What an install would do, a word and an address each.
+async fn plan(stage: &Stage) -> Vec<String> {
+    let changes = stage.read().await.plan.changes;
+    changes
+        .iter()
+        .filter(|change| change.action.changes())
+        .map(|change| format!("{} {}", change.action.word(), change.address))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_moves_to_the_parameters_of_its_next_major_version() {
+    let file = |version: &'static str| {
+        move |site: &mut Site| {
+            // The last that takes both.
+            site.gitlab.version = "18.11.0".parse().unwrap();
+            site.database.engine_version = Some(version.parse().unwrap());
+        }
+    };
+    let old = with_another_file(&Stage::new(ProfileName::Poc2k), file("16"));
+    old.install().await;
+    let new = with_another_file(&old, file("17"));
+    assert_eq!(
+        plan(&new).await,
+        [
+            "create rds/parameter_group:main-17",
+            "update rds/db_instance:main",
+            "delete rds/parameter_group:main-16",
+        ]
+    );
+    new.install().await;
+    assert_eq!(plan(&new).await, Vec::<String>::new());
+    let world = new.sandbox.world();
+    let (_, database) = world.rows("eu-west-1", "rds/db_instance").next().unwrap();
+    assert!(database.text("EngineVersion").starts_with("17."));
+    let groups: Vec<&str> = world
+        .rows("eu-west-1", "rds/parameter_group")
+        .map(|(_, row)| row.text("DBParameterGroupFamily"))
+        .collect();
+    assert_eq!(groups, ["postgres17"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_on_its_way_out_is_waited_for_and_made_anew() {
+    let stage = Stage::new(ProfileName::Poc2k);
+    stage.install().await;
+    stage.settle().await;
+    let wanted = picture(&stage.sandbox.world());
+    let rds = Aws::new(&stage.sandbox.config("eu-west-1")).rds;
+    rds.modify_db_instance()
+        .db_instance_identifier("gantry-acme-main")
+        .deletion_protection(false)
+        .apply_immediately(true)
+        .send()
+        .await
+        .unwrap();
+    rds.delete_db_instance()
+        .db_instance_identifier("gantry-acme-main")
+        .skip_final_snapshot(true)
+        .delete_automated_backups(true)
+        .send()
+        .await
+        .unwrap();
+
+    let began = stage.sandbox.clock().now();
+    stage.install().await;
+    // Seven minutes to its end, a few looks, and seventeen for the new one.
+    let took = stage.sandbox.clock().since(began);
+    assert!(took < Duration::from_mins(45), "{took:?}");
+    assert_eq!(plan(&stage).await, Vec::<String>::new());
+    stage.settle().await;
+    let diff = difference(&wanted, &picture(&stage.sandbox.world()));
+    assert_eq!(diff, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn access_logs_that_somebody_led_elsewhere_are_brought_back() {
+    let stage = Stage::new(ProfileName::Poc2k);
+    stage.install().await;
+    let world = stage.sandbox.world();
+    let (arn, _) = world.rows("eu-west-1", "elb/load_balancer").next().unwrap();
+    let elsewhere = LoadBalancerAttribute::builder()
+        .key("access_logs.s3.prefix")
+        .value("elsewhere")
+        .build();
+    let elb = Aws::new(&stage.sandbox.config("eu-west-1")).elb;
+    let call = elb.modify_load_balancer_attributes();
+    let call = call.load_balancer_arn(arn).attributes(elsewhere);
+    call.send().await.unwrap();
+
+    let reading = stage.read().await;
+    let mut drifted = reading.plan.changes.iter().filter(|c| c.action.changes());
+    let change = drifted.next().unwrap();
+    assert_eq!(change.address.to_string(), "elb/load_balancer:public");
+    let fields = &change.action.diff().unwrap().fields;
+    let fields: Vec<&str> = fields.iter().map(|f| f.field.as_str()).collect();
+    assert_eq!(fields, ["logs"]);
+    assert!(drifted.next().is_none(), "nothing else drifted");
+    stage.install().await;
+    assert_eq!(plan(&stage).await, Vec::<String>::new());
+}
+
+/// Type and name of each record that did not come with its hosted zone.
+fn records(world: &World) -> Vec<String> {
+    let all = world.rows("global", "route53/record_set");
+    all.filter(|(_, row)| !row.is("_seeded"))
+        .map(|(_, row)| format!("{} {}", row.text("Type"), row.text("Name")))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_leads_to_the_successor_outlives_the_site_and_the_others_go() {
+    let mut stage = Stage::new(ProfileName::Poc2k);
+    stage.site.front.registry_domain = Some("registry.example.com".parse().unwrap());
+    let before = picture(&stage.sandbox.world());
+    stage.install().await;
+    let made = records(&stage.sandbox.world());
+    assert_eq!(made.len(), 4, "an alias and a proof each: {made:?}");
+    let successor = "successor-0123456789abcdef.elb.eu-west-1.amazonaws.com.";
+    stage.sandbox.change(|world| {
+        let mut rows = world.table("global", "route53/record_set").values_mut();
+        let alias =
+            rows.find(|row| (row.text("Type"), row.text("Name")) == ("A", "gitlab.example.com."));
+        alias.unwrap().v["AliasTarget"]["DNSName"] = successor.into();
+    });
+
+    stage.destroy(&everything()).await;
+    stage.settle().await;
+    let world = stage.sandbox.world();
+    assert_eq!(records(&world), ["A gitlab.example.com."]);
+    let left = difference(&before, &picture(&world));
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert!(
+        left[0].starts_with("only after: global/route53/record_set"),
+        "{left:?}"
+    );
+    let rows = world.rows("global", "route53/record_set");
+    let led = rows.filter(|(_, row)| row.v["AliasTarget"]["DNSName"] == successor);
+    assert_eq!(led.count(), 1, "it leads where somebody led it");
 }

@@ -1,6 +1,8 @@
 //! The profiles against the reference architectures' numbers, each mismatch named.
 
-use gantry::profile::{self, Availability, MaxmemoryPolicy, Profile, ProfileName};
+use gantry::profile::{
+    self, Availability, Database, MaxmemoryPolicy, Profile, ProfileName, StorageType, Volume,
+};
 use gantry::site::{self, Site};
 use serde_json::Value;
 
@@ -87,6 +89,7 @@ fn compare(profile: &Profile, facts: &Value) -> Vec<String> {
             single_box.instance_type.as_str(),
             "/components/single_node/aws_instance_example",
         );
+        data(&mut c, "single_box", &single_box.data);
         c.same(
             "nodes",
             profile.nodes(),
@@ -119,6 +122,7 @@ fn nodes(c: &mut Comparison<'_>, profile: &Profile) {
         gitaly.instance_type.as_str(),
         "/components/gitaly/aws_instance_example",
     );
+    data(c, "gitaly", &gitaly.data);
     for (word, group) in [
         ("sidekiq", &profile.sidekiq),
         ("praefect", &profile.praefect),
@@ -200,7 +204,14 @@ fn stores(c: &mut Comparison<'_>, profile: &Profile) {
             "/components/praefect_postgresql/aws_managed/derived_instance_class",
         );
         c.holds(praefect.multi_az, "praefect_database is Multi-AZ");
+        storage(c, "praefect_database", praefect);
+    } else {
+        c.holds(
+            c.facts["ours"].get("praefect_database").is_none(),
+            "praefect_database is missing and the facts have it",
+        );
     }
+    storage(c, "database", database);
     let components: &[(&str, &str)] = match profile.name {
         ProfileName::Poc2k => &[("main", "redis")],
         ProfileName::Ha3k | ProfileName::Ha5k => &[("main", "redis_sentinel")],
@@ -257,6 +268,37 @@ fn stores(c: &mut Comparison<'_>, profile: &Profile) {
     }
 }
 
+/// A data volume against what we chose for it.
+fn data(c: &mut Comparison<'_>, word: &str, volume: &Volume) {
+    for (what, ours) in [
+        ("gib", volume.gib),
+        ("iops", volume.iops),
+        ("throughput", volume.throughput),
+    ] {
+        c.same(
+            &format!("{word}.data.{what}"),
+            ours,
+            &format!("/ours/{word}/data/{what}"),
+        );
+    }
+}
+
+/// A database's storage against what we chose for it.
+fn storage(c: &mut Comparison<'_>, word: &str, database: &Database) {
+    for (what, ours) in [
+        ("storage_gib", Value::from(database.storage_gib)),
+        ("max_storage_gib", Value::from(database.max_storage_gib)),
+        ("storage_type", Value::from(database.storage_type.as_str())),
+        ("iops", Value::from(database.iops)),
+    ] {
+        c.same(
+            &format!("{word}.{what}"),
+            ours,
+            &format!("/ours/{word}/{what}"),
+        );
+    }
+}
+
 fn facts() -> Value {
     serde_json::from_str(include_str!("../facts/reference-architectures.json")).unwrap()
 }
@@ -277,6 +319,27 @@ fn the_comparison_sees_a_wrong_number() {
     profile.database.as_mut().unwrap().class = "db.m6i.large".parse().unwrap();
     profile.caches[0].replicas = 1;
     assert_eq!(compare(&profile, &facts()).len(), 3);
+}
+
+#[test]
+fn the_comparison_sees_a_wrong_volume_and_a_wrong_storage() {
+    let mut profile = profile::get(ProfileName::Ha5k).clone();
+    let volume = &mut profile.gitaly.as_mut().unwrap().data;
+    (volume.gib, volume.iops, volume.throughput) = (999, 3000, 125);
+    for database in [&mut profile.database, &mut profile.praefect_database] {
+        let database = database.as_mut().unwrap();
+        database.storage_gib += 1;
+        database.max_storage_gib += 1;
+        database.storage_type = StorageType::Io1;
+        database.iops = Some(1000);
+    }
+    let wrong = compare(&profile, &facts());
+    assert_eq!(wrong.len(), 3 + 2 * 4, "{wrong:#?}");
+
+    let mut small = profile::get(ProfileName::SingleBox).clone();
+    small.single_box.as_mut().unwrap().data.gib = 100;
+    let wrong = compare(&small, &facts());
+    assert_eq!(wrong.len(), 1, "{wrong:#?}");
 }
 
 fn site(profile: ProfileName, more: &str) -> Site {
