@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 
+use gantry::resource::SITE_TAG;
 use gantry::sandbox::world::World;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -80,6 +81,46 @@ fn the_four_steps_of_the_readme() {
     );
 }
 
+fn four_steps(profile: &str) {
+    let place = Place::new();
+    place.ok(&format!(
+        "init --profile {profile} --domain gitlab.example.com"
+    ));
+    let before = picture(&crate::support::stage::empty_sandbox());
+    place.ok("install --yes");
+    let nodes = place.ok("status --output json").json()["inventory"]["nodes"].clone();
+    let machines = world(&place)
+        .rows("eu-west-1", "ec2/instance")
+        .filter(|(_, row)| row.tags.contains_key(SITE_TAG))
+        .count();
+    assert_eq!(nodes.as_array().unwrap().len(), machines, "{nodes:#}");
+    let plan = place.ok("plan");
+    assert!(plan.out.starts_with("No changes"), "{}", plan.out);
+    place.ok("destroy --delete-data --no-final-snapshot --yes --site gitlab-example");
+    assert_eq!(
+        difference(&before, &picture(&world(&place))),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn the_four_steps_of_a_single_box() {
+    four_steps("single-box");
+}
+
+#[test]
+fn the_four_steps_of_the_smaller_clusters() {
+    four_steps("ha-3k");
+    four_steps("ha-5k");
+    four_steps("ha-10k");
+}
+
+#[test]
+fn the_four_steps_of_the_larger_clusters() {
+    four_steps("ha-25k");
+    four_steps("ha-50k");
+}
+
 #[test]
 fn the_same_steps_speak_json() {
     let place = Place::new();
@@ -104,6 +145,9 @@ fn the_same_steps_speak_json() {
         place.ok("runs list --output json").json()["runs"][0]["verb"],
         "install"
     );
+    let run = place.ok("runs show last --output json").json();
+    assert_eq!(run["format"], 1);
+    assert_eq!(run["head"]["verb"], "install");
     let story = place.ok("runs show last");
     assert!(story.out.contains("ec2/vpc:main"), "{}", story.out);
 }
@@ -175,7 +219,7 @@ fn ctrl_c_winds_down_and_the_next_run_completes() {
     );
     assert!(
         rest.iter()
-            .any(|l| l.contains("run `gantry install` again")),
+            .any(|l| l.contains("run `gantry install --sandbox` again")),
         "{rest:#?}"
     );
 

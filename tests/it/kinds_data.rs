@@ -265,7 +265,7 @@ struct Ground {
 async fn ground() -> Ground {
     let mut s = Stage::new();
     let (key, _) = s.make("main", key_spec()).await;
-    let shape = SecretShape::Token { length: 64 };
+    let shape = SecretShape::Password { length: 64 };
     let (password, _) = s
         .make("password", secret_spec(&key, "password", shape))
         .await;

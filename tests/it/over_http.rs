@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gantry::profile::ProfileName;
 use serde_json::{Value, json};
 
-use crate::moto::{Moto, Policy};
+use crate::moto::{Moto, Policy, Said};
 
 const SITE: &str = "gitlab-example";
 
@@ -35,14 +35,33 @@ fn addresses(seen: &Value) -> BTreeMap<String, usize> {
     found
 }
 
+/// What no tag of ours leads to, and what stands for itself: nothing of it may outlive a site.
+const LEAVES_NOTHING: [&str; 8] = [
+    "records",
+    "alarms",
+    "scaling",
+    "volumes",
+    "buckets",
+    "secrets",
+    "databases",
+    "caches",
+];
+
 fn four_steps(profile: ProfileName) {
     let moto = prepared(profile);
+    let before = moto.witness(SITE);
     moto.ok("install --yes");
     let status = moto.ok("status --output json").json();
+    let seen = moto.witness(SITE);
+    let listed = |of: &str| status["inventory"][of].as_array().unwrap().len();
+    assert_eq!(
+        listed("nodes"),
+        seen["instances"].as_array().unwrap().len(),
+        "{status:#}"
+    );
     assert!(
-        status["inventory"]["endpoints"].as_array().unwrap().len()
-            + status["inventory"]["nodes"].as_array().unwrap().len()
-            > 0
+        listed("endpoints") >= seen["databases"].as_object().unwrap().len(),
+        "{status:#}"
     );
     let plan = moto.gantry("plan");
     assert_eq!(
@@ -53,10 +72,14 @@ fn four_steps(profile: ProfileName) {
     moto.ok(&format!(
         "destroy --delete-data --no-final-snapshot --yes --site {SITE}"
     ));
-    let left = addresses(&moto.witness(SITE));
+    let after = moto.witness(SITE);
+    let left = addresses(&after);
     // A key cannot be deleted at once: it waits, disabled, for the days AWS asks for.
     let left: Vec<_> = left.keys().filter(|a| !a.starts_with("kms/key:")).collect();
     assert!(left.is_empty(), "left behind: {left:?}");
+    for part in LEAVES_NOTHING {
+        assert_eq!(after[part], before[part], "{part}");
+    }
 }
 
 macro_rules! steps {
@@ -89,7 +112,7 @@ fn witness_snapshots() -> insta::Settings {
 /// What the second client must find of any site with a front door.
 fn independent_look(profile: ProfileName) {
     let moto = prepared(profile);
-    moto.ok("install --yes");
+    let installed = moto.ok("install --yes -v");
     let seen = moto.witness(SITE);
 
     witness_snapshots().bind(|| {
@@ -130,6 +153,24 @@ fn independent_look(profile: ProfileName) {
         assert_eq!(cache["TransitEncryptionEnabled"], true, "{name}");
         assert_eq!(cache["AtRestEncryptionEnabled"], true, "{name}");
         assert_eq!(cache["AuthTokenEnabled"], true, "{name}");
+        assert_eq!(cache["MultiAZ"], "enabled", "{name}");
+        assert_eq!(cache["AutomaticFailover"], "enabled", "{name}");
+    }
+    for (name, balancer) in seen["balancers"].as_object().unwrap() {
+        let attributes = &balancer["attributes"];
+        assert_eq!(attributes["deletion_protection.enabled"], "true", "{name}");
+    }
+    for (name, template) in seen["templates"].as_object().unwrap() {
+        assert_eq!(
+            template["MetadataOptions"]["HttpTokens"], "required",
+            "{name}"
+        );
+        for device in template["BlockDeviceMappings"].as_array().unwrap() {
+            assert_eq!(device["Ebs"]["Encrypted"], true, "{name}");
+        }
+    }
+    for volume in seen["volumes"].as_array().unwrap() {
+        assert_eq!(volume["encrypted"], true, "{volume}");
     }
     for instance in seen["instances"].as_array().unwrap() {
         let name = instance["address"].as_str().unwrap_or("a Rails node");
@@ -152,16 +193,19 @@ fn independent_look(profile: ProfileName) {
             "{name}: {block:?}"
         );
         assert_eq!(bucket["versioning"], "Enabled", "{name}");
+        let encryption = &bucket["encryption"]["Rules"][0]["ApplyServerSideEncryptionByDefault"];
+        // The log services write with S3's own key; everything else is under the site's.
+        assert!(encryption["SSEAlgorithm"].is_string(), "{name}: {bucket}");
         assert!(
             bucket["policy"].to_string().contains("aws:SecureTransport"),
             "{name}"
         );
     }
-    no_secret_anywhere(&moto, &seen);
+    no_secret_anywhere(&moto, &seen, &installed);
 }
 
 /// Every value of a secret, searched for wherever somebody could see it.
-fn no_secret_anywhere(moto: &Moto, seen: &Value) {
+fn no_secret_anywhere(moto: &Moto, seen: &Value, installed: &Said) {
     let secrets: Vec<&str> = seen["secrets"]
         .as_object()
         .unwrap()
@@ -172,7 +216,13 @@ fn no_secret_anywhere(moto: &Moto, seen: &Value) {
     assert!(secrets.len() >= 4, "there are secrets to look for");
     let mut shown = seen.clone();
     shown.as_object_mut().unwrap().remove("secrets");
-    let mut places = vec![("what the cloud shows".to_owned(), shown.to_string())];
+    let mut places = vec![
+        ("what the cloud shows".to_owned(), shown.to_string()),
+        (
+            "gantry install -v".to_owned(),
+            format!("{}{}", installed.out, installed.err),
+        ),
+    ];
     for line in [
         "plan --output json",
         "status --output json --all",

@@ -9,5 +9,4 @@ mod server;
 
 pub use self::gaps::{Gaps, Handled};
 pub use self::python::support;
-#[allow(unused_imports, reason = "the verbs over HTTP need the rest")]
 pub use self::server::{Moto, Policy, REGION, Said};

@@ -1,9 +1,8 @@
 //! One server for one test, and gantry's binary pointed at it.
-#![allow(dead_code, reason = "the verbs over HTTP need the rest")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -85,11 +84,6 @@ impl Moto {
         std::fs::read_to_string(self.file("moto.log")).unwrap_or_default()
     }
 
-    /// Forgets everything but what a fresh world has.
-    pub fn reset(&self) {
-        self.post("/moto-api/reset", "");
-    }
-
     /// SDK configuration for this server, with gantry's own timeouts and without the SDK's retries.
     pub fn config(&self, region: &str) -> SdkConfig {
         let (id, secret) = &self.credentials;
@@ -108,12 +102,7 @@ impl Moto {
             .build()
     }
 
-    /// The folder that gantry runs in: its home, its site file and its state.
-    pub fn home(&self) -> &Path {
-        self.home.path()
-    }
-
-    /// A file of that folder.
+    /// A file of the folder that gantry runs in: its home, its site file and its state.
     pub fn file(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
@@ -185,14 +174,12 @@ impl Moto {
         self.stop_enforcing();
         self.operators += 1;
         let user = format!("operator-{}", self.operators);
-        let documents: Vec<String> = policies.iter().map(|p| p.0.to_string()).collect();
-        let mut args = vec![self.url.as_str(), REGION, &user];
-        args.extend(documents.iter().map(String::as_str));
-        let key = Python::get().json("access.py", &args);
-        self.credentials = (
-            key["id"].as_str().unwrap().into(),
-            key["secret"].as_str().unwrap().into(),
-        );
+        let iam = aws_sdk_iam::Client::new(&self.config(REGION));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        self.credentials = runtime.block_on(user_with(&iam, &user, policies));
         self.post("/moto-api/reset-auth", "0");
     }
 
@@ -216,6 +203,38 @@ impl Moto {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
+}
+
+/// Makes a user with these policies; an access key of theirs. A user takes ten managed policies of 6144 characters
+/// each, so a large set of rights comes in several.
+async fn user_with(iam: &aws_sdk_iam::Client, user: &str, policies: &[Policy]) -> (String, String) {
+    iam.create_user().user_name(user).send().await.unwrap();
+    for (n, policy) in policies.iter().enumerate() {
+        let made = iam
+            .create_policy()
+            .policy_name(format!("{user}-{n}"))
+            .policy_document(policy.0.to_string())
+            .send()
+            .await
+            .unwrap();
+        iam.attach_user_policy()
+            .user_name(user)
+            .policy_arn(made.policy().unwrap().arn().unwrap())
+            .send()
+            .await
+            .unwrap();
+    }
+    let made = iam
+        .create_access_key()
+        .user_name(user)
+        .send()
+        .await
+        .unwrap();
+    let key = made.access_key().unwrap();
+    (
+        key.access_key_id().to_owned(),
+        key.secret_access_key().to_owned(),
+    )
 }
 
 impl Drop for Moto {
