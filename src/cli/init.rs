@@ -8,14 +8,16 @@ use crate::app::App;
 use crate::exit::Exit;
 use crate::profile::ProfileName;
 use crate::site::{Domain, Region, Site, SiteName};
+use crate::ui::ask;
 
-/// Write a site file from a few flags.
+/// Write a site file from a few flags, or from questions.
 ///
-/// The file holds every setting with its default and a word of explanation; change what you like and run
+/// What no flag says is asked for, where somebody is there to answer. The file holds every setting with its default and a word of explanation; change what you like and run
 /// `gantry plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
+  gantry init
   gantry init --profile ha-3k --domain gitlab.example.com --region eu-west-1")]
 pub struct InitArgs {
     #[command(flatten)]
@@ -121,6 +123,32 @@ impl NewSite {
         Ok(Site::defaults_for(profile, name, domain, region))
     }
 
+    /// With answers for what no flag says; as it is where nobody answers.
+    fn asked(&self, app: &App) -> Self {
+        let mut new = self.clone();
+        if new.profile.is_none() {
+            let all = ProfileName::ALL.map(|name| name.to_string()).join(", ");
+            new.profile = ask(&format!("How large? {all}"), Some("poc-2k"));
+        }
+        if new.domain.is_none() {
+            new.domain = ask(
+                "What name will people type, for example gitlab.example.com?",
+                None,
+            );
+        }
+        if new.region.is_none() {
+            let usual = app.default_region.as_deref().unwrap_or("us-east-1");
+            new.region = ask("Which AWS region?", Some(usual));
+        }
+        if new.name.is_none()
+            && let Some(domain) = &new.domain
+        {
+            let usual = SiteName::from_domain(domain).to_string();
+            new.name = ask("What is the site called, in tags and names?", Some(&usual));
+        }
+        new
+    }
+
     /// Flags beside an existing site file must say what the file says.
     fn agree(&self, app: &App) -> Result<(), CliError> {
         let (site, _) = super::open::site(app)?;
@@ -168,7 +196,15 @@ pub fn run(app: &App, args: &InitArgs) -> Result<Exit, CliError> {
                 .help("edit it, or pass --force to write it anew"),
         );
     }
-    let site = args.new.describe(app)?;
+    // Whoever gave every answer that is needed is asked nothing.
+    let region = args.new.region.is_some() || app.default_region.is_some();
+    let told = region && args.new.profile.is_some() && args.new.domain.is_some();
+    let new = if told {
+        args.new.clone()
+    } else {
+        args.new.asked(app)
+    };
+    let site = new.describe(app)?;
     write_site(app, &site)?;
     app.say.json(
         &json!({"format": 1, "site_file": app.site_file, "site": site.site.name.to_string()}),

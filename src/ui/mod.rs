@@ -12,6 +12,6 @@ pub use self::bytes::bytes;
 pub use self::duration::human;
 pub use self::plan::{plan_text, totals_line};
 pub use self::progress::progress;
-pub use self::prompt::{Answer, ask_name, ask_yes};
+pub use self::prompt::{Answer, ask, ask_name, ask_yes};
 pub use self::say::{Output, Say};
 pub use self::table::table;

@@ -1,6 +1,6 @@
 //! Verbs that print a file for another program: shells, manuals, editors.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use crate::support::command::Place;
@@ -44,6 +44,47 @@ fn every_verb_has_a_manual_page() {
     }
     assert!(seen > 20, "{seen} verbs: {help}");
     assert!(place.ok("man").out.contains(".TH gantry 1"));
+}
+
+#[test]
+fn init_asks_for_what_no_flag_says_and_asks_again_for_what_it_does_not_understand() {
+    let place = Place::new();
+    // `script` gives gantry a terminal to ask on.
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command"])
+        .arg(format!(
+            "{} init --region eu-west-1",
+            env!("CARGO_BIN_EXE_gantry")
+        ))
+        .arg("/dev/null")
+        .current_dir(place.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut answers = child.stdin.take().unwrap();
+    answers
+        .write_all(b"enormous\nha-5k\ngitlab.example.com\n\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(answers);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("How large?").count(), 2, "{said}");
+    let site = std::fs::read_to_string(place.file("gantry.toml")).unwrap();
+    for line in [
+        "name = \"gitlab-example\"",
+        "domain = \"gitlab.example.com\"",
+        "region = \"eu-west-1\"",
+        "profile = \"ha-5k\"",
+    ] {
+        assert!(site.contains(line), "{line} is missing in:\n{site}");
+    }
+    // Nobody is there to ask: the flag is named.
+    let alone = Place::new();
+    let refused = alone.run("init --domain gitlab.example.com");
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("--profile"), "{}", refused.err);
 }
 
 /// As `| head -1` does.
