@@ -94,6 +94,9 @@ const RECONFIGURE: &[&str] = &[
 
 const BACKUP: &[&str] = &[
     "autoscaling:DescribeAutoScalingGroups",
+    // A group leaves its machines alone while they stand still for a snapshot.
+    "autoscaling:ResumeProcesses",
+    "autoscaling:SuspendProcesses",
     "cloudwatch:PutMetricData",
     "ec2:CopySnapshot",
     "ec2:CreateSnapshots",
@@ -102,6 +105,8 @@ const BACKUP: &[&str] = &[
     "ec2:DescribeInstances",
     "ec2:DescribeSnapshots",
     "ec2:DescribeVolumes",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "elasticloadbalancing:DescribeTargetHealth",
     // The key of the copies in another region is made there once.
     "kms:CreateAlias",
     "kms:CreateGrant",

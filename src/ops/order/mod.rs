@@ -10,6 +10,7 @@ mod commands;
 mod door;
 mod reports;
 mod roll_out;
+mod serving;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -21,6 +22,7 @@ use serde_json::Value;
 pub use self::commands::{at_rest, boot, missing_extensions};
 pub use self::door::Door;
 use self::reports::Reports;
+pub use self::serving::until_serving;
 use super::runbook::{Act, StageCx, act};
 use super::{Hosts, OpsFault};
 use crate::blueprint::Role;

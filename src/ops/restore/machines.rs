@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 
-use super::super::gitlab::Check;
-use super::super::order::{Door, at_rest, boot as boot_program};
+use super::super::order::{at_rest, boot as boot_program, until_serving};
 use super::super::runbook::StageCx;
 use super::super::{OpsFault, gitlab};
 use super::Restoring;
@@ -60,39 +59,15 @@ pub async fn start(r: &Restoring, cx: &StageCx) -> Result<(), Halt<OpsFault>> {
     // Whatever comes of the wait: a group that is held for ever would be worse.
     let served = serving(r, cx).await;
     hold(r, false).await?;
-    match served {
-        Err(Halt::Failed(fault)) => cx.note(format!("nobody waited for the balancer: {fault}")),
-        other => other?,
-    }
+    served?;
     first.map_or(Ok(()), |fault| Err(fault.into()))
 }
 
-/// Waits until the Rails machines answer by themselves, and then until the balancer has seen it.
 async fn serving(r: &Restoring, cx: &StageCx) -> Result<(), Halt<OpsFault>> {
     if r.ground.sizes.rails.is_none() {
         return Ok(());
     }
-    for name in r.hosts.of_role(Role::Rails) {
-        let began = cx.clock.now();
-        while !answers(r, &name).await {
-            if cx.clock.since(began) >= STARTS {
-                cx.note(format!("{name} does not answer yet"));
-                break;
-            }
-            cx.waiting(format!("{name} to answer"));
-            cx.pause(LOOK).await?;
-        }
-    }
-    let door = Door::public(&r.ground.cx, &r.ground.names).await?;
-    door.until_all_healthy(cx).await
-}
-
-async fn answers(r: &Restoring, name: &str) -> bool {
-    let answered = async {
-        let shell = r.hosts.shell(name)?;
-        gitlab::check(shell.as_ref(), Check::Readiness).await
-    };
-    answered.await.is_ok_and(|verdict| verdict.ok)
+    until_serving(cx, &r.ground.cx, &r.ground.names, r.hosts.as_ref()).await
 }
 
 /// Empties GitLab's cache, which lies in Valkey and did not go back with the database: it would answer for what is not there

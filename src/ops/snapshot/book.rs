@@ -19,7 +19,9 @@ use super::copies;
 use super::database;
 use super::disks::{self, Disk};
 use crate::blueprint::Role;
+use crate::cloud::Fault;
 use crate::engine::Halt;
+use crate::kinds::autoscaling;
 use crate::ops::OpsFault;
 use crate::ops::backup::{
     Ask, Attempted, Checked, Closed, Copied, How, Mode, PartPlan, Saved, Saving, Taking, Trouble,
@@ -27,6 +29,7 @@ use crate::ops::backup::{
     instance_part, kept, plan,
 };
 use crate::ops::gitlab::{Thawed, freeze, start_workers, stop_workers, thaw};
+use crate::ops::order::until_serving;
 use crate::ops::point::{DiskImage, Outcome, PartName, PointId, Purpose, RegionCopy, Way};
 use crate::ops::runbook::{Act, Runbook, Stage, StageCx, act};
 
@@ -35,6 +38,9 @@ pub const VERB: &str = "snapshot create";
 
 /// How long a disk may be frozen: beginning a snapshot takes seconds, and the node itself lets go after this.
 const FROZEN: Duration = Duration::from_mins(1);
+
+/// What an Auto Scaling group leaves off while its machines stand still on purpose.
+const LEFT_OFF: [&str; 2] = ["HealthCheck", "ReplaceUnhealthy"];
 
 /// Whether GitLab stands still in the moment of the snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,13 +243,13 @@ impl Shared {
     }
 
     fn let_go(self) -> Act {
-        act(move |_| {
+        act(move |cx: StageCx| {
             let shared = self.clone();
             async move {
                 // A disk lets go by itself; workers do not start by themselves.
                 let thawed = shared.thaw().await;
                 if shared.pauses() {
-                    shared.start().await?;
+                    shared.go_on(&cx).await?;
                 }
                 Ok(thawed?)
             }
@@ -274,21 +280,20 @@ impl Shared {
             return Ok(found);
         }
         let began = cx.clock.now();
-        if self.pauses()
-            && let Err(fault) = self.stop().await
-        {
-            // Nothing is saved of a site that could not be stopped; what was stopped of it goes on.
-            self.start().await?;
-            return Err(fault.into());
+        if self.pauses() {
+            self.hold(cx, true).await?;
+            if let Err(fault) = self.stop().await {
+                // Nothing is saved of a site that could not be stopped; what was stopped of it goes on.
+                self.go_on(cx).await?;
+                return Err(fault.into());
+            }
         }
         let moment = self.begin(cx).await;
         let thawed = self.thaw().await;
         if self.pauses() {
-            self.start().await?;
-            cx.note(format!(
-                "GitLab stood still for {} s",
-                cx.clock.since(began).as_secs()
-            ));
+            let still = cx.clock.since(began).as_secs();
+            cx.note(format!("GitLab stood still for {still} s"));
+            self.go_on(cx).await?;
         }
         thawed?;
         moment
@@ -398,6 +403,36 @@ impl Shared {
             stop_workers(self.taking.hosts.shell(&node)?.as_ref()).await?;
         }
         Ok(())
+    }
+
+    /// Starts the workers, and waits until they serve: only then may their group look at them again.
+    async fn go_on(&self, cx: &StageCx) -> Result<(), Halt<OpsFault>> {
+        let started = self.start().await;
+        let ground = &self.taking.ground;
+        let hosts = self.taking.hosts.as_ref();
+        let served = until_serving(cx, &ground.cx, &ground.names, hosts).await;
+        self.hold(cx, false).await?;
+        started?;
+        served
+    }
+
+    /// Tells the group of the Rails machines to leave them alone, or to go on. The appliance host may not; what it pauses by
+    /// itself it pauses with that risk, and says so.
+    async fn hold(&self, cx: &StageCx, hold: bool) -> Result<(), Halt<OpsFault>> {
+        let ground = &self.taking.ground;
+        if ground.sizes.rails.is_none() {
+            return Ok(());
+        }
+        let group = ground.names.auto_scaling_group("rails");
+        match autoscaling::hold(&ground.cx, &group, &LEFT_OFF, hold).await {
+            Err(fault @ Fault::Denied { .. }) => {
+                cx.note(format!(
+                    "Auto Scaling may replace machines that stand still for longer than half a minute: {fault}"
+                ));
+                Ok(())
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Starts them all, whatever happens to one of them.
