@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{LATER_ATTEMPTS, Run, Stepped, VANISHED, kind_of, later_pause};
+use super::{LATER_ATTEMPTS, Run, Stepped, Until, VANISHED, kind_of, later_pause};
 use crate::cloud::Fault;
 use crate::engine::Halt;
 use crate::journal::{Phase, Record};
@@ -80,7 +80,11 @@ async fn complete(
         configure(run, address, resource, &id, None).await?;
     }
     if output.is_none() {
-        output = Some(run.wait_ready(address, &id).await?);
+        let until = match origin {
+            Origin::Made => Until::Ready,
+            Origin::Found => Until::Found,
+        };
+        output = Some(run.wait(address, &id, until).await?);
     }
     if kind.configures && kind.configure == ConfigureWhen::WhenReady {
         configure(run, address, resource, &id, None).await?;
@@ -173,7 +177,14 @@ pub async fn finish(
         })?;
     }
     let kind = kind_of(&address)?;
-    match complete(&run, kind, &address, &*resource, id, None, Origin::Found).await {
+    let finished = async {
+        // What leaves is not configured before it is seen to stay after all.
+        if phase == Some(Phase::Leaving) {
+            run.wait(&address, &id, Until::Found).await?;
+        }
+        complete(&run, kind, &address, &*resource, id, None, Origin::Found).await
+    };
+    match finished.await {
         // Found on its way out, and waited for until it was gone.
         Err(Halt::Failed(Fault::Gone { code, .. })) if code == VANISHED => {
             run.record(&Record::Gone {

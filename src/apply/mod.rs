@@ -102,11 +102,20 @@ impl Run {
 
     /// Waits by polling; turns what is not success into a halt.
     async fn wait_ready(&self, address: &Address, id: &Value) -> Result<Value, Halt<Fault>> {
+        self.wait(address, id, Until::Ready).await
+    }
+
+    async fn wait(
+        &self,
+        address: &Address,
+        id: &Value,
+        until: Until,
+    ) -> Result<Value, Halt<Fault>> {
         let kind = kind_of(address)?;
         let call = format!("{} (waiting)", address.kind());
         match self
             .poller
-            .wait(kind, id, &address.to_string(), Until::Ready)
+            .wait(kind, id, &address.to_string(), until)
             .await
         {
             Waited::Ready(output) => Ok(output),

@@ -27,6 +27,8 @@ pub enum Waited {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     Ready,
+    /// As `Ready`, of something that was seen already: it may be on its way out.
+    Found,
     Gone,
 }
 
@@ -43,7 +45,7 @@ struct Ticket {
 }
 
 /// Listings without a thing they showed before, until it counts as gone: one may come from a place that lags.
-const MISSED: u32 = 3;
+const MISSED: u32 = 5;
 
 /// One loop per kind with somebody waiting. Cheap to clone.
 #[derive(Clone)]
@@ -93,7 +95,7 @@ impl Poller {
             left: patience(kind),
             tell,
             status: String::new(),
-            missed: None,
+            missed: (until == Until::Found).then_some(0),
         };
         let first = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,7 +173,11 @@ impl Poller {
                 (Readiness::Absent, missed) => missed.map(|n| n + 1),
                 _ => Some(0),
             };
-            let status = match (ticket.until, readiness) {
+            let until = match ticket.until {
+                Until::Found => Until::Ready,
+                other => other,
+            };
+            let status = match (until, readiness) {
                 (Until::Ready, Readiness::Absent) if ticket.missed >= Some(MISSED) => {
                     let _ = ticket.tell.send(Waited::Absent);
                     continue;
@@ -194,8 +200,8 @@ impl Poller {
                 }
                 (_, Readiness::Pending(word) | Readiness::Broken(word)) => word.to_string(),
                 (_, Readiness::Held(fault)) => fault.to_string(),
-                (Until::Ready, Readiness::Absent) => "not visible yet".to_owned(),
-                (Until::Gone, Readiness::Ready(_)) => "still there".to_owned(),
+                (_, Readiness::Absent) => "not visible yet".to_owned(),
+                (_, Readiness::Ready(_)) => "still there".to_owned(),
             };
             ticket.left = ticket.left.saturating_sub(1);
             if ticket.left == 0 {
