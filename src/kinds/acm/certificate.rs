@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use aws_sdk_acm::types::{
-    CertificateDetail, CertificateStatus, CertificateSummary, Tag, ValidationMethod,
+    CertificateDetail, CertificateStatus, CertificateSummary, Filters, KeyAlgorithm, Tag,
+    ValidationMethod,
 };
 use serde::{Deserialize, Serialize};
 
@@ -231,7 +232,8 @@ pub(in crate::kinds) async fn ours(cx: &CloudCx) -> Result<Vec<(CertificateDetai
     cx.once("certificates", || ask_ours(cx)).await
 }
 
-/// Whether a certificate of the account that is not the site's holds this domain, and so leans on its proof.
+/// Whether a certificate of the account in this region that is not the site's holds this domain, and so leans on its
+/// proof.
 pub(in crate::kinds) async fn others_prove(domain: &str, cx: &CloudCx) -> Result<bool, Fault> {
     let ours = ours(cx).await?;
     let is_ours = |arn: Option<&str>| ours.iter().any(|(d, _)| d.certificate_arn() == arn);
@@ -256,12 +258,20 @@ pub(in crate::kinds) async fn others_prove(domain: &str, cx: &CloudCx) -> Result
 
 /// All certificates of the region, asked for once.
 async fn all(cx: &CloudCx) -> Result<Arc<Vec<CertificateSummary>>, Fault> {
+    // Without being asked, ACM lists those with RSA keys of 1024 and 2048 bits.
+    let kinds = KeyAlgorithm::values()
+        .iter()
+        .map(|word| KeyAlgorithm::from(*word));
+    let every_key = Filters::builder()
+        .set_key_types(Some(kinds.collect()))
+        .build();
     cx.once("all certificates", || async {
         let listed = cx
             .read("acm:ListCertificates", || {
                 cx.aws()
                     .acm
                     .list_certificates()
+                    .includes(every_key.clone())
                     .into_paginator()
                     .items()
                     .send()
