@@ -71,9 +71,13 @@ pub async fn carry_told(
     Ok((report, ledger.story()))
 }
 
-/// Whether a procedure was left for so long that going on would mix two moments.
+/// Whether a procedure was left for so long that going on would mix two moments. While its workers stand still, nobody
+/// makes another one.
 fn is_stale(story: &Story, now: Timestamp) -> bool {
-    let idle = story.last().map(|last| now.duration_since(last));
+    if story.stages.get("stop").is_some_and(|stop| stop.marked) {
+        return false;
+    }
+    let idle = story.last.map(|last| now.duration_since(last));
     let idle = idle.and_then(|idle| Duration::try_from(idle).ok());
     story.verb == restore::VERB && idle.is_some_and(|idle| idle > restore::FRESH)
 }

@@ -46,6 +46,20 @@ pub enum Entry {
     Ended { outcome: String, at: Timestamp },
 }
 
+impl Entry {
+    /// When it was written down.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Began { at, .. }
+            | Self::Started { at, .. }
+            | Self::Done { at, .. }
+            | Self::Failed { at, .. }
+            | Self::Released { at, .. }
+            | Self::Ended { at, .. } => *at,
+        }
+    }
+}
+
 /// The ledger could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("the record of a procedure: {0}")]
@@ -59,6 +73,8 @@ pub struct Story {
     pub ask: Value,
     pub began: Option<Timestamp>,
     pub stages: BTreeMap<String, StageStory>,
+    /// When something was last written down.
+    pub last: Option<Timestamp>,
     /// `done`, or why nobody goes on.
     pub ended: Option<String>,
 }
@@ -74,15 +90,8 @@ pub struct StageStory {
 }
 
 impl Story {
-    /// When something of it was last begun or done.
-    pub fn last(&self) -> Option<Timestamp> {
-        let done = |stage: &StageStory| stage.done.as_ref().map(|(_, at)| *at);
-        let stages = self.stages.values();
-        let times = stages.flat_map(|stage| [stage.started, done(stage)]);
-        times.flatten().chain(self.began).max()
-    }
-
     pub fn apply(&mut self, entry: &Entry) {
+        self.last = self.last.max(Some(entry.at()));
         match entry {
             Entry::Began {
                 id, verb, ask, at, ..

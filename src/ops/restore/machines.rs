@@ -56,10 +56,9 @@ pub async fn start(r: &Restoring, cx: &StageCx) -> Result<(), Halt<OpsFault>> {
             first.get_or_insert(fault);
         }
     }
-    // Whatever comes of the wait: a group that is held for ever would be worse.
-    let served = serving(r, cx).await;
+    // Interrupted, the group stays held until the release, which waits in peace.
+    serving(r, cx).await?;
     hold(r, false).await?;
-    served?;
     first.map_or(Ok(()), |fault| Err(fault.into()))
 }
 

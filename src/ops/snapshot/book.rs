@@ -248,7 +248,8 @@ impl Shared {
             async move {
                 // A disk lets go by itself; workers do not start by themselves.
                 let thawed = shared.thaw().await;
-                if shared.pauses() {
+                // A stage that came through has done so itself, and hours may have gone by.
+                if shared.pauses() && cx.output::<Moment>("moment").is_err() {
                     shared.go_on(&cx).await?;
                 }
                 Ok(thawed?)
@@ -278,6 +279,10 @@ impl Shared {
     async fn take(&self, cx: &StageCx) -> Result<Moment, Halt<OpsFault>> {
         if let Some(found) = self.all_begun(cx).await? {
             return Ok(found);
+        }
+        // Before anybody has to stand still for it.
+        if let Some((_, instance)) = self.database() {
+            database::idle(cx, &self.taking.ground.cx, instance).await?;
         }
         let began = cx.clock.now();
         if self.pauses() {
@@ -410,10 +415,10 @@ impl Shared {
         let started = self.start().await;
         let ground = &self.taking.ground;
         let hosts = self.taking.hosts.as_ref();
-        let served = until_serving(cx, &ground.cx, &ground.names, hosts).await;
+        // Interrupted, the group stays held until the release, which waits in peace.
+        until_serving(cx, &ground.cx, &ground.names, hosts).await?;
         self.hold(cx, false).await?;
-        started?;
-        served
+        Ok(started?)
     }
 
     /// Tells the group of the Rails machines to leave them alone, or to go on. The appliance host may not; what it pauses by

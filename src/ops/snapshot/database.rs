@@ -205,6 +205,36 @@ pub async fn instance(cx: &CloudCx, name: &str) -> Result<Option<Instance>, Faul
     }))
 }
 
+/// What passes by itself, and in which RDS begins no snapshot
+/// (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html>).
+const BUSY: [&str; 9] = [
+    "backing-up",
+    "configuring-enhanced-monitoring",
+    "configuring-iam-database-auth",
+    "configuring-log-exports",
+    "maintenance",
+    "modifying",
+    "rebooting",
+    "starting",
+    "upgrading",
+];
+
+/// Waits until nothing else is at work on the instance: RDS begins no snapshot of it before.
+pub async fn idle(stage: &StageCx, cx: &CloudCx, name: &str) -> Result<(), Halt<OpsFault>> {
+    let patience = Patience::new(stage, "the database is busy");
+    while let Some(Instance { status, .. }) = instance(cx, name).await?
+        && BUSY.contains(&status.as_str())
+    {
+        let busy = Fault::Later {
+            call: "rds:CreateDBSnapshot".into(),
+            message: format!("{name} is {status}"),
+            code: status,
+        };
+        patience.with(busy).await?;
+    }
+    Ok(())
+}
+
 async fn class(cx: &CloudCx, name: &str) -> Result<String, Halt<OpsFault>> {
     match instance(cx, name).await? {
         Some(instance) => Ok(instance.class),
