@@ -149,28 +149,38 @@ async fn prune(app: &App, only: Option<Purpose>) -> Result<Exit, CliError> {
             }
         }
     }
+    prune::supersede(&dir, &writing.run, app.clock).map_err(OpsFault::from)?;
+    let ledger = FileLedger::open(&dir, &writing.run).map_err(OpsFault::from)?;
+    let clouds = clouds(app, session, &plan).await;
     // Not while a point is taken or restored, from whichever machine: what goes may be what is being read.
     let bucket = points.bucket().to_owned();
     let me = holder(app, &writing.run, prune::VERB);
     let lease = Lease::take(&session.cx, &bucket, &writing.run, &me).await?;
-    let clouds = clouds(app, session, &plan).await;
-    let with = Pruning {
-        points,
-        signer,
-        clouds,
-    };
-    prune::supersede(&dir, &writing.run, app.clock).map_err(OpsFault::from)?;
-    let ledger = FileLedger::open(&dir, &writing.run).map_err(OpsFault::from)?;
-    let pruned = lease
-        .hold(runbook::carry_out(
-            prune::runbook(&plan, &with),
+    let pruned = lease.hold(async {
+        // A point that was taken, pinned or restored since may need what was to go.
+        let now = judged(app, session, &points, only).await?;
+        if plan_document(&now)["drops"] != plan_document(&plan)["drops"] {
+            return Err(CliError::usage(
+                "the points have changed since they were judged; nothing was dropped",
+            )
+            .help("run the same command again"));
+        }
+        let with = Pruning {
+            points,
+            signer,
+            clouds,
+        };
+        let report = runbook::carry_out(
+            prune::runbook(&now, &with),
             &writing.run,
             Arc::new(ledger),
             &app.stop,
             app.clock,
             &writing.observe,
-        ))
-        .await?;
+        );
+        Ok(report.await?)
+    });
+    let pruned = pruned.await?;
     let released = lease.release().await;
     let report = pruned?;
     released?;
