@@ -71,6 +71,10 @@ struct Read {
     problem: Option<Problem>,
 }
 
+/// Up to this size an object is read in one call, for S3's checksum of the whole. A line that breaks begins it anew, which
+/// larger ones would hardly come through.
+const LARGEST_WHOLE: u64 = 64 << 30;
+
 impl Transfer {
     /// Reads an object back, and compares what is known of it. None: it is as it was saved. Errors are only about the
     /// reading.
@@ -186,14 +190,26 @@ impl Transfer {
         ))))
     }
 
-    /// Reads all of an object of which only S3 knows a checksum.
+    /// Reads all of an object in pieces, each of which is asked for again when the line breaks; its tag.
+    async fn read_pieces(&self, object: &Object, meter: &Meter) -> Result<String, TransferFault> {
+        let mut pieces = Pieces::new(self, object, 0, meter);
+        while pieces.next().await?.is_some() {}
+        Ok(pieces.look().await?.etag)
+    }
+
+    /// Reads all of an object of which only S3 knows a checksum. One that is larger than [`LARGEST_WHOLE`] is read, and
+    /// compared by size and tag alone.
     async fn compare_with_s3(
         &self,
         object: &Object,
         etag: Option<&str>,
         meter: &Meter,
     ) -> Result<Option<Problem>, TransferFault> {
-        let is = self.stream_whole(object, meter).await?;
+        let is = if object.bytes.is_some_and(|bytes| bytes > LARGEST_WHOLE) {
+            self.read_pieces(object, meter).await?
+        } else {
+            self.stream_whole(object, meter).await?
+        };
         let other = etag.filter(|wanted| *wanted != is);
         Ok(other.map(|wanted| Problem::Content(format!("its tag is {is} and should be {wanted}"))))
     }
