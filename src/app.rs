@@ -158,12 +158,13 @@ impl App {
 
     /// Watches for Ctrl-C: winds down, stops, leaves.
     pub fn watch_interrupts(&self, observe: Observer) {
-        let stop = self.stop.clone();
+        let (stop, say) = (self.stop.clone(), self.say.clone());
         tokio::spawn(async move {
             let mut presses = 0u8;
             while interrupt().await {
                 presses += 1;
                 if presses >= 3 {
+                    say.end();
                     std::process::exit(crate::exit::Exit::Interrupted as i32);
                 }
                 stop.press();

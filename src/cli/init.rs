@@ -12,8 +12,8 @@ use crate::ui::ask;
 
 /// Write a site file from a few flags, or from questions.
 ///
-/// What no flag says is asked for, where somebody is there to answer. The file holds every setting with its default and a word of explanation; change what you like and run
-/// `gantry plan`.
+/// What no flag says is asked for, where somebody is there to answer. The file holds every setting with its default and a
+/// word of explanation; change what you like and run `gantry plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -244,6 +244,10 @@ impl Opened {
         let path = inside(name)?;
         if kind.is_file() {
             let content = content_of(entry)?;
+            // A name twice would be half written when the second meets the first.
+            if self.files.iter().any(|file| file.path == path) {
+                return Err(strange());
+            }
             self.files.push(OpenedFile { path, content });
         } else {
             self.left_out.push(shown(&path));
@@ -292,8 +296,10 @@ fn content_of<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Zeroizing<Vec<u8
 
 /// A name as it may be printed: on a terminal, some characters do more than they show.
 fn shown(path: &Path) -> String {
+    // Marks that turn the direction of what follows make one name look like another.
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let plain = |c: char| {
-        if c.is_control() {
+        if c.is_control() || turns(c) {
             char::REPLACEMENT_CHARACTER
         } else {
             c
