@@ -81,6 +81,7 @@ fn opens(place: &Place, point: &str, deploy: &str) {
     assert!(nodes.contains(deploy), "{nodes:?}");
     assert_eq!(mode(&folder), 0o700);
     let document = said.json();
+    assert!(document["files"].as_array().unwrap().len() > nodes.len());
     for file in document["files"].as_array().unwrap() {
         let path = folder.join(file["name"].as_str().unwrap());
         assert_eq!(mode(&path), 0o600);

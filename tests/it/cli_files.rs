@@ -53,24 +53,32 @@ fn init_asks_for_what_no_flag_says_and_asks_again_for_what_it_does_not_understan
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command"])
         .arg(format!(
-            "{} init --region eu-west-1",
+            "'{}' init --region eu-west-1",
             env!("CARGO_BIN_EXE_gantry")
         ))
         .arg("/dev/null")
         .current_dir(place.path())
+        .env_clear()
+        .env("HOME", place.path())
+        .env("PATH", "/usr/bin:/bin")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut answers = child.stdin.take().unwrap();
+    // A question more would meet the end of the input.
     answers
-        .write_all(b"enormous\nha-5k\ngitlab.example.com\n\n")
+        .write_all(b"enormous\nha-5k\ngitlab.example.com\n\n\x04")
         .unwrap();
     let output = child.wait_with_output().unwrap();
     drop(answers);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     assert_eq!(said.matches("How large?").count(), 2, "{said}");
+    assert!(
+        said.matches("enormous").count() >= 2,
+        "the complaint names it: {said}"
+    );
     let site = std::fs::read_to_string(place.file("gantry.toml")).unwrap();
     for line in [
         "name = \"gitlab-example\"",

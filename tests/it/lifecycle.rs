@@ -445,11 +445,14 @@ async fn nothing_is_without_our_tags_for_a_moment() {
     let (before, sandbox) = (stage.sandbox.world(), stage.sandbox.clone());
     let found: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let seen = found.clone();
+    let looks: Arc<Mutex<u32>> = Arc::default();
+    let count = looks.clone();
     stage.sandbox.faults(|faults| {
         faults.watch(move |moment, call| {
             if moment == Moment::Before || is_read(call) {
                 return;
             }
+            *count.lock().unwrap() += 1;
             // What AWS makes with a VPC gets its tags afterwards, or none.
             let bare = untagged(&before, &sandbox.world(), |_, row| row.is("_default"));
             seen.lock().unwrap().extend(bare);
@@ -458,6 +461,7 @@ async fn nothing_is_without_our_tags_for_a_moment() {
     stage.install().await;
     stage.sandbox.faults(Faults::clear);
     assert_eq!(*found.lock().unwrap(), BTreeSet::new());
+    assert!(*looks.lock().unwrap() > 100, "there was something to see");
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,8 +60,8 @@ fn four_steps(profile: ProfileName) {
         "{status:#}"
     );
     assert!(
-        listed("endpoints") >= seen["databases"].as_object().unwrap().len(),
-        "{status:#}"
+        listed("endpoints") > seen["databases"].as_object().unwrap().len(),
+        "the databases, and what people reach: {status:#}"
     );
     let plan = moto.gantry("plan");
     assert_eq!(
@@ -149,6 +149,12 @@ fn independent_look(profile: ProfileName) {
         assert_eq!(database["MultiAZ"], true, "{name}");
         assert_eq!(database["parameters"]["rds.force_ssl"], "1", "{name}");
     }
+    for part in ["databases", "caches", "templates", "volumes", "buckets"] {
+        let seen = &seen[part];
+        let empty = seen.as_object().is_some_and(serde_json::Map::is_empty)
+            || seen.as_array().is_some_and(Vec::is_empty);
+        assert!(!empty && !seen.is_null(), "{part}");
+    }
     for (name, cache) in seen["caches"].as_object().unwrap() {
         assert_eq!(cache["TransitEncryptionEnabled"], true, "{name}");
         assert_eq!(cache["AtRestEncryptionEnabled"], true, "{name}");
@@ -195,7 +201,13 @@ fn independent_look(profile: ProfileName) {
         assert_eq!(bucket["versioning"], "Enabled", "{name}");
         let encryption = &bucket["encryption"]["Rules"][0]["ApplyServerSideEncryptionByDefault"];
         // The log services write with S3's own key; everything else is under the site's.
-        assert!(encryption["SSEAlgorithm"].is_string(), "{name}: {bucket}");
+        let wanted = if name == "logs" { "AES256" } else { "aws:kms" };
+        assert_eq!(encryption["SSEAlgorithm"], wanted, "{name}: {bucket}");
+        assert_eq!(
+            encryption["KMSMasterKeyID"].is_string(),
+            name != "logs",
+            "{name}: {bucket}"
+        );
         assert!(
             bucket["policy"].to_string().contains("aws:SecureTransport"),
             "{name}"
@@ -295,7 +307,11 @@ fn killed_at_twenty_moments_and_run_again_everything_stands_once() {
     // Steps of a small generator stand for chance, so that a failure can be repeated.
     let mut chance: u64 = 20_261_120;
     let mut killed = 0;
-    while killed < 20 {
+    // More than it takes: a run that comes to its end first is no death.
+    for _ in 0..60 {
+        if killed == 20 {
+            break;
+        }
         chance = chance
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
@@ -307,12 +323,13 @@ fn killed_at_twenty_moments_and_run_again_everything_stands_once() {
             moto.ok(&destroy);
         }
     }
+    assert_eq!(killed, 20);
     moto.ok("install --yes");
     assert_eq!(addresses(&moto.witness(SITE)), wanted);
     let plan = moto.gantry("plan");
     assert_eq!(plan.code, 0, "{}", plan.out);
     for lines in [3, 9, 5, 14, 7] {
-        moto.kill_after(&destroy, lines);
+        assert!(moto.kill_after(&destroy, lines), "after {lines} lines");
     }
     moto.ok(&destroy);
     let left = addresses(&moto.witness(SITE));

@@ -88,7 +88,7 @@ async fn what_is_in_the_way_is_named_and_nothing_is_written() {
         let written: Vec<_> = calls.filter(|call| !is_read(call)).collect();
         assert_eq!(
             written, ["s3:PutObject"; 2],
-            "{obstacle:?}: the lock, taken and let go"
+            "{obstacle:?}: two puts, of the lock, and nothing else"
         );
         assert!(taken.closed.is_none(), "{obstacle:?}");
         assert!(place.taking.points.list().await.unwrap().is_empty());

@@ -1,5 +1,5 @@
-//! Death during a restore. The next run must end in the world that was saved, with what was replaced still kept, and
-//! with nothing there twice.
+//! Death during a restore. The next run must end in the world that was saved, with what was replaced, if anything, still
+//! kept, and with nothing there twice.
 //!
 //! A full point of poc-2k and the volume of a box are restored with a death at every point: before each entry of the
 //! ledger, before each change in AWS, after it with the answer lost. An archive, and a point onto another site, with a

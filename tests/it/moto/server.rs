@@ -149,7 +149,8 @@ impl Moto {
         for _ in 0..lines {
             heard.clear();
             if voice.read_line(&mut heard).unwrap() == 0 {
-                break;
+                child.wait().unwrap();
+                return false;
             }
         }
         let running = child.try_wait().unwrap().is_none();
