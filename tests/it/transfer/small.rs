@@ -462,7 +462,7 @@ fn a_download_goes_on_only_with_the_same_content() {
                 .unwrap()
         };
         let file = home.path().join("file");
-        // Four of ten pieces are asked for at once, and come; the others do not.
+        // Four of ten pieces come. Which, the line decides; those from the beginning on are kept.
         let break_off = async |stored: &Stored| {
             server.faults(|call, count| {
                 if call == "get_object" && count > 4 {
@@ -478,7 +478,8 @@ fn a_download_goes_on_only_with_the_same_content() {
         let first = put(1).await;
         break_off(&first).await;
         transfer.download(&object(&first), &file).await.unwrap();
-        assert_eq!(server.calls("get_object"), 6, "what was there is kept");
+        let again = server.calls("get_object");
+        assert!((6..10).contains(&again), "what was there is kept: {again}");
         std::fs::remove_file(&file).unwrap();
 
         break_off(&first).await;
