@@ -525,17 +525,22 @@ mod tests {
         assert!(matches!(of("ec2:CreateVpc"), Fault::Credentials { .. }));
     }
 
+    /// What becomes of a call that brings no answer.
+    fn unanswered(why: aws_smithy_runtime_api::client::result::ConnectorError) -> Fault {
+        let error = SdkError::<
+            aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError,
+            HttpResponse,
+        >::dispatch_failure(why);
+        sort("sts:GetCallerIdentity", error)
+    }
+
     #[test]
     fn a_call_without_credentials_was_not_sent_and_says_where_to_get_them() {
         let missing = aws_smithy_runtime_api::client::result::ConnectorError::other(
             CredentialsError::not_loaded("no profile and no variables").into(),
             None,
         );
-        let error = SdkError::<
-            aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError,
-            HttpResponse,
-        >::dispatch_failure(missing);
-        let fault = sort("sts:GetCallerIdentity", error);
+        let fault = unanswered(missing);
         assert_eq!(
             fault.to_string(),
             "sts:GetCallerIdentity: there are no AWS credentials: no profile and no variables"
@@ -548,11 +553,7 @@ mod tests {
         let dead = aws_smithy_runtime_api::client::result::ConnectorError::io(
             std::io::Error::other("connection refused").into(),
         );
-        let error = SdkError::<
-            aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError,
-            HttpResponse,
-        >::dispatch_failure(dead);
-        let fault = sort("sts:GetCallerIdentity", error);
+        let fault = unanswered(dead);
         assert_eq!(
             fault.to_string(),
             "sts:GetCallerIdentity: no usable answer: dispatch failure: io error: connection refused"

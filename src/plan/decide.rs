@@ -204,11 +204,11 @@ fn present(
     later: &BTreeSet<Address>,
 ) -> Result<(Action, String), Fault> {
     let phase = state.resources.get(address).map(|e| e.phase);
-    // On its way out by our own hand: waited for until it is gone, and made anew.
-    if found.live.is_null() && phase == Some(Phase::Leaving) {
-        return Ok((Action::Finish, "its removal is under way".into()));
-    }
     if found.live.is_null() {
+        // On its way out by our own hand: waited for until it is gone, and made anew.
+        if phase == Some(Phase::Leaving) {
+            return Ok((Action::Finish, "its removal is under way".into()));
+        }
         // AWS knows its id, but no listing by tag shows it: somebody took the tags off.
         let diff = Diff::new().field("tags", scope.tags_of(address, &Tags::new()), ());
         return Ok((Action::Update { diff }, "it lost this site's tags".into()));

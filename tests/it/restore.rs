@@ -21,7 +21,7 @@ use gantry::profile::ProfileName;
 use gantry::sandbox::Holder;
 use gantry::sandbox::machines::{Machines, Picture, difference};
 use gantry::session::{InstallOptions, silent};
-use gantry::site::Edition;
+use gantry::site::{Edition, Site};
 
 use crate::support::stage::{Stage, site};
 use crate::taking::{FIRST, Place, resigned};
@@ -298,12 +298,18 @@ async fn beside(place: &Place, profile: ProfileName) -> Place {
     let mut other = site(profile);
     other.site.name = "beta".parse().unwrap();
     other.site.domain = "gitlab.beta.example.com".parse().unwrap();
+    let stage = installed_beside(place, other).await;
+    Place::on(stage, None, Some(1)).await
+}
+
+/// Another site in the account of a place, with room for it.
+pub async fn installed_beside(place: &Place, target: Site) -> Stage {
     let sandbox = &place.stage.sandbox;
     let mut world = sandbox.world();
     for quota in ["addresses", "vpcs"] {
         world.quotas.insert(quota.into(), 40);
     }
-    let stage = Stage::with(other, world, &[], sandbox.clock().now());
+    let stage = Stage::with(target, world, &[], sandbox.clock().now());
     // A run of its own: tokens of AWS are made of the run.
     let session = stage.session().await.unwrap();
     let reading = session.read(&InstallOptions::default()).await.unwrap();
@@ -312,7 +318,7 @@ async fn beside(place: &Place, profile: ProfileName) -> Place {
         .await
         .unwrap();
     assert!(installed.complete());
-    Place::on(stage, None, Some(1)).await
+    stage
 }
 
 async fn onto_another(profile: ProfileName) {

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use gantry::engine::Stop;
 use gantry::ops::Entry;
 use gantry::ops::point::Purpose;
 use gantry::ops::restore::Onto;
@@ -18,10 +17,11 @@ use gantry::ops::snapshot::Stillness;
 use gantry::profile::ProfileName;
 use gantry::sandbox::Holder;
 use gantry::sandbox::world::World;
-use gantry::session::{InstallOptions, silent};
 use gantry::site::Site;
 
-use crate::restore::{Seen, Source, failures, fill, nothing_to_do, restored, ruin};
+use crate::restore::{
+    Seen, Source, failures, fill, installed_beside, nothing_to_do, restored, ruin,
+};
 use crate::support::deaths::{Deaths, Remains, Watch, from_each, runtime};
 use crate::support::stage::{Stage, site};
 use crate::taking::{FIRST, Place};
@@ -102,20 +102,7 @@ async fn work(case: Case, place: &Place) {
 
 /// A second site in the same account, on which others have worked.
 async fn beside(case: Case, place: &Place, file: &Path) -> Place {
-    let sandbox = &place.stage.sandbox;
-    let mut world = sandbox.world();
-    for quota in ["addresses", "vpcs"] {
-        world.quotas.insert(quota.into(), 40);
-    }
-    let stage = Stage::with(case.target(), world, &[], sandbox.clock().now());
-    // A run of its own: tokens of AWS are made of the run.
-    let session = stage.session().await.unwrap();
-    let reading = session.read(&InstallOptions::default()).await.unwrap();
-    let installed = session
-        .install("run-beside", &reading, &Stop::default(), &silent())
-        .await
-        .unwrap();
-    assert!(installed.complete());
+    let stage = installed_beside(place, case.target()).await;
     Place::on(stage, Some(file.to_owned()), Some(5)).await
 }
 

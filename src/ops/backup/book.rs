@@ -505,24 +505,10 @@ fn close(shared: &Shared, cx: &StageCx) -> Result<Closed, OpsFault> {
             Copied::Failed(trouble) => troubles.push(trouble),
         }
     }
-    let ground = &shared.taking.ground;
-    let all = plan(
-        &ground.sizes,
-        &ground.fleet,
-        &ground.names,
-        Purpose::Full,
-        &Wanted::All,
-    )?;
-    let is_there = |wanted: &PartPlan| parts.iter().any(|part| part.name == wanted.name);
-    let purpose = if all.iter().all(is_there) {
-        Purpose::Full
-    } else {
-        Purpose::Partial
-    };
     let mut closed = closed(
         &shared.taking,
         &shared.point,
-        purpose,
+        purpose_of(&shared.taking, Purpose::Full, &parts)?,
         cx.began(),
         &first.checked,
         parts,
@@ -534,6 +520,24 @@ fn close(shared: &Shared, cx: &StageCx) -> Result<Closed, OpsFault> {
         closed.manifest.refs = unchanged(before, &after);
     }
     Ok(closed)
+}
+
+/// What a point with these parts is: `whole` when it has every part that such a point of this site has, partial otherwise.
+pub fn purpose_of(taking: &Taking, whole: Purpose, parts: &[Part]) -> Result<Purpose, OpsFault> {
+    let ground = &taking.ground;
+    let all = plan(
+        &ground.sizes,
+        &ground.fleet,
+        &ground.names,
+        whole,
+        &Wanted::All,
+    )?;
+    let is_there = |wanted: &PartPlan| parts.iter().any(|part| part.name == wanted.name);
+    Ok(if all.iter().all(is_there) {
+        whole
+    } else {
+        Purpose::Partial
+    })
 }
 
 /// What a sample of repositories points at. Proof for later, and no part: where it cannot be had, the point is whole

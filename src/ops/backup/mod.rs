@@ -14,7 +14,7 @@ mod run;
 
 pub use self::book::{
     Ask, Attempted, Closed, Copied, First, Mode, VERB, add_manifest, begun, book, chosen, closed,
-    copy_database, copy_key, database_part, instance_part, kept,
+    copy_database, copy_key, database_part, instance_part, kept, purpose_of,
 };
 pub use self::chain::{Next, next};
 pub use self::check::{Checked, Looked, Verdict, check, size};

@@ -25,8 +25,8 @@ use crate::kinds::autoscaling;
 use crate::ops::OpsFault;
 use crate::ops::backup::{
     Ask, Attempted, Checked, Closed, Copied, How, Mode, PartPlan, Saved, Saving, Taking, Trouble,
-    Wanted, add_manifest, attempt, begun, check, closed, copy_database, copy_key, database_part,
-    instance_part, kept, plan,
+    add_manifest, attempt, begun, check, closed, copy_database, copy_key, database_part,
+    instance_part, kept, purpose_of,
 };
 use crate::ops::gitlab::{Thawed, freeze, start_workers, stop_workers, thaw};
 use crate::ops::order::until_serving;
@@ -561,20 +561,7 @@ impl Shared {
             troubles.extend(saved.trouble);
             parts.push(saved.part);
         }
-        let ground = &self.taking.ground;
-        let all = plan(
-            &ground.sizes,
-            &ground.fleet,
-            &ground.names,
-            Purpose::Snapshot,
-            &Wanted::All,
-        )?;
-        let is_there = |wanted: &PartPlan| parts.iter().any(|part| part.name == wanted.name);
-        let purpose = if all.iter().all(is_there) {
-            Purpose::Snapshot
-        } else {
-            Purpose::Partial
-        };
+        let purpose = purpose_of(&self.taking, Purpose::Snapshot, &parts)?;
         Ok(closed(
             &self.taking,
             &self.point,
